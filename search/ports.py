@@ -1,0 +1,60 @@
+"""The holes a search has, and the optional abilities of what fills them. Batch in, batch out, same order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from search.types import Prefix, Reply, Request, Segment, Verdict
+
+
+class Policy(Protocol):
+    """Continues prefixes: one reply per request, in order, never partial; an empty batch is allowed."""
+
+    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]: ...
+
+
+class Verifier(Protocol):
+    """Judges prefixes: one verdict per prefix, in order; values in [0, 1], finite, higher is better."""
+
+    async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]: ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """Turns chat messages into a prompt, once, by the model's own template."""
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment: ...
+
+
+@runtime_checkable
+class KeepsPrefixes(Protocol):
+    """Holds keys and values of prefixes; hints only, results never depend on them."""
+
+    def retain(self, prefix: Prefix) -> None: ...
+
+    def release(self, prefix: Prefix) -> None: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """Log-probabilities (nats, temperature 1) of given continuations, one tuple per pair, one number per token."""
+
+    async def logprobs(
+        self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]
+    ) -> Sequence[tuple[float, ...]]: ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """Says what it is: model, revision, sampler. Part of every journal, so answers of others are never replayed."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@runtime_checkable
+class Binds(Protocol):
+    """A verifier that needs the item it judges (its numbers, its public tests), never its reference answer."""
+
+    def bind(self, item: Any) -> Verifier: ...
