@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from latex2sympy2_extended.antlr_parser import PSParser
+from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, StringExtractionConfig, parse, verify
 from sympy import Basic, I, MatrixBase
 
 from verifiers.grade.families import same_families
 from verifiers.grade.forms import quick, words
 from verifiers.grade.repairs import IMAGINARY, REPAIRS, alone, elements
+from verifiers.grade.units import without_unit
 
 if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
     # The grammar generated for antlr 4.9 (the one hydra-core needs) lacks this rule. The converter asks for it before
@@ -22,6 +24,11 @@ if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
     PSParser.AtomContext.FUNC_GAMMA = lambda self: None
 
 KINDS = {"latex": LatexExtractionConfig, "expr": ExprExtractionConfig, "string": StringExtractionConfig}
+# The library's own removal of units takes the letters of `2t`, `2s` and `x^2 t` for units; ours does not.
+BARE = (
+    LatexExtractionConfig(normalization_config=NormalizationConfig(True, False, True, True, "all")),
+    ExprExtractionConfig(),
+)
 DEEPEST = 3  # levels of tuples inside tuples that are compared element by element
 
 
@@ -37,7 +44,7 @@ def warm() -> None:
 
 def read(answer: str) -> list[Any]:
     """What the library reads in an answer: expressions first, then the text itself; [] for nothing."""
-    result: list[Any] = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
+    result: list[Any] = parse(f"\\boxed{{{without_unit(answer)}}}", BARE, parsing_timeout=None)
     return result
 
 
@@ -100,7 +107,10 @@ def _readable(found: list[Any], answer: str) -> bool:
 
 
 def judge_texts(gold: str, text: str, options: dict[str, Any]) -> str:
-    """Compare whole texts by the library's own extraction. Options: as `judge`, and kinds ("latex", "expr", "string")."""
+    """Compare whole texts by the library's own extraction.
+
+    Options: as `judge`, and kinds, what to look for: "latex", "expr", "string".
+    """
     kinds = [KINDS[kind]() for kind in options.get("kinds", ("latex", "expr"))]
     one, two = (parse(whole, kinds, parsing_timeout=None) for whole in (gold, text))
     if agree(one, two, options):

@@ -1,14 +1,16 @@
 """Find the final answer in a whole completion.
 
 In this order, the first that gives something: the last `\\boxed{}`, `\\fbox{}` or `\\framebox{}`; the last line that
-starts with `####`; the last "the answer is ..."; and, only where the caller declares it, the last formula or number.
-Text inside `<think>` tags is never an answer.
+starts with `####`; the last "the answer is ..."; the whole text where it is an answer and no sentence; and, only where
+the caller declares it, the last formula or number. Text inside `<think>` tags is never an answer.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Literal, NamedTuple
+
+from verifiers.grade.units import TEXT
 
 THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 OPEN_THOUGHT = re.compile(r"<(?:think|thinking)>", re.IGNORECASE)
@@ -32,7 +34,7 @@ class Found(NamedTuple):
     """An answer and where it was."""
 
     text: str  # as written, without the box and the surrounding spaces; never empty
-    how: Literal["boxed", "hashes", "stated", "last"]
+    how: Literal["boxed", "hashes", "stated", "whole", "last"]
 
 
 def extract(text: str, *, last_resort: bool = False) -> Found | None:
@@ -50,9 +52,27 @@ def extract(text: str, *, last_resort: bool = False) -> Found | None:
     for match in reversed(list(STATED.finditer(text))):
         if phrase := _phrase(text[match.end() :]):
             return Found(phrase, "stated")
+    if is_bare(text):
+        return Found(text.strip(), "whole")
     if last_resort and (last := _last(text)):
         return Found(last, "last")
     return None
+
+
+def is_bare(text: str) -> bool:
+    """Whether a text is an answer and no sentence: no words, a few words alone, or a few after its mathematics."""
+    text = TEXT.sub(" ", text.strip())  # words in \\text{} belong to the answer
+    if not text:
+        return False
+    prose = [word for word in WORD.finditer(text) if word.group() not in ("and", "or")]
+    if not prose:
+        return True
+    if "\n" in text or len(prose) > 8:
+        return False
+    if (formula := FORMULA.search(text)) and WORD.search(text.replace(formula.group(), " ")):
+        return False
+    mathematics = re.search(r"[\d\\=(\[]", text)
+    return mathematics is None or (mathematics.start() < prose[0].start() and len(prose) <= 4)
 
 
 def without_thoughts(text: str) -> str:
@@ -86,7 +106,7 @@ def last_boxes(text: str) -> str | None:
 
 
 def _joined(between: str) -> bool:
-    """Whether the text between two boxes makes them one list: `, `, ` and `, `$ or $`, ` and $y=`; or nothing at all."""
+    """Whether what stands between two boxes makes them one list: `, `, ` and `, `$ or $`, ` and $y=`, or nothing."""
     core = NOISE.sub("", between)
     return JOINT.fullmatch(core) is not None and (bool(core) or "\n" not in between)
 
@@ -118,7 +138,7 @@ def _phrase(rest: str) -> str:
         return next(filter(None, formula.groups())).strip()
     end = SENTENCE_END.search(rest)
     phrase = (rest[: end.start()] if end else rest).strip(" *\t")
-    if len(WORD.findall(phrase)) <= 4:
+    if is_bare(phrase):
         return phrase
     return _last(phrase) or (phrase if len(phrase) <= 80 else "")  # a sentence: what it ends on
 
@@ -127,5 +147,8 @@ def _last(text: str) -> str | None:
     """The last formula or number of a text, whichever ends later."""
     formulas, numbers = list(FORMULA.finditer(text)), list(NUMBER.finditer(text))
     if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
-        return next(filter(None, formulas[-1].groups())).strip() or None
+        start = len(formulas) - 1
+        while start and _joined(text[formulas[start - 1].end() : formulas[start].start()]):
+            start -= 1
+        return ", ".join(next(filter(None, match.groups())).strip() for match in formulas[start:]) or None
     return numbers[-1].group().strip() if numbers else None

@@ -12,7 +12,9 @@ import sympy
 
 from verifiers.grade.repairs import split
 
-INTEGER = re.compile(r"[,;]?\s*(?:\(?\s*[kmnl]\s*\\in\s*\\?(?:mathbb)?\s*\{?\s*[ZN]\s*\}?\s*\)?)\s*$")
+INTEGER = re.compile(
+    r"(?:[,;(]|\\q?quad|\\text\s*\{[^{}]*\}|for|where|\s)*[kmnl]\s*\\in\s*(?:\\mathbb|\\mathbf)?\s*\{?\s*Z\s*\}?[\s)]*$"
+)
 ASSIGNED = re.compile(r"^\s*[A-Za-z](?:_\{?\w+\}?)?\s*=\s*")
 LARGEST = 10_000  # members of all families within one common period
 

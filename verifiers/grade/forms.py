@@ -21,8 +21,12 @@ PREFIX = re.compile(r"(?:([A-Za-z](?:_\{?\w+\}?)?|\\[A-Za-z]{2,})\s*(?:=|\\appro
 SIGNS = re.compile(r"(?P<sign>[-+]?)\s*(?:\\?\$|[€£¥])?\s*(?P<again>[-+]?)\s*")
 MIXED = re.compile(r"(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])")
 RATIO = re.compile(r"(\d+)\s*/\s*(\d+)(?![\d.])")
-DECIMAL = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(\.\d*)?|(\.\d+)")
-SCIENTIFIC = re.compile(r"\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([-+]?\d+)\s*\}|(\d)(?!\d))|[eE]([-+]?\d+)(?![\d.])")
+DECIMAL = re.compile(r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(\.\d*)?|(\.\d+)")
+DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
+SCIENTIFIC = re.compile(
+    r"\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([-+]?\d+)\s*\}|(\d)(?!\d))|[eE]([-+]?\d+)(?![\d.])"
+)
+WRAPPED = re.compile(r"\{([^{}]*)\}|\(([^(),]*)\)|\\(?:text|textbf|mathbf|mathrm|mbox|bm)\s*\{([^{}]*)\}")
 PERCENT = re.compile(r"\\?%|percent(?:age)?|pct", re.IGNORECASE)
 CLOCK = re.compile(r"(\d{1,2})(?::(\d\d))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 LETTERS = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|;|and)\s*\(?[A-J]\)?)*")
@@ -56,7 +60,8 @@ def number(answer: str) -> Number | None:
     if len(answer) > LONGEST:
         return None
     plain = BRACED.sub(lambda match: f" {match[1] or match[2]}/{match[3] or match[4]}", answer).strip()
-    plain = plain.removeprefix("{").removesuffix("}") if re.fullmatch(r"\{[^{}]*\}", plain) else plain
+    while wrapped := WRAPPED.fullmatch(plain):
+        plain = next(filter(None, wrapped.groups()), "").strip()
     prefix = PREFIX.match(plain)
     signs = SIGNS.match(plain, prefix.end() if prefix else 0)
     assert prefix is not None and signs is not None  # both match the empty string at least
@@ -64,9 +69,9 @@ def number(answer: str) -> Number | None:
     if read is None:
         return None
     value, exact, end = read
-    rest = plain[end:].strip()
+    rest = plain[end:]
     percent = PERCENT.fullmatch(unwrap(rest)) is not None
-    unit = "" if percent or not rest else unit_of(rest)
+    unit = "" if percent or not rest.strip() else unit_of(rest)
     if unit is None:
         return None
     negative = (signs["sign"] == "-") != (signs["again"] == "-")
@@ -111,7 +116,7 @@ def same_number(gold: Number, other: Number, precision: int = 6) -> bool:
     if gold.exact and other.exact:
         return any(a == b for a, b in pairs)
     near = Fraction(1, 10**precision)
-    return any(abs(a - b) <= near * min(1, 1000 * abs(a)) for a, b in pairs)
+    return any(abs(a - b) <= near * min(Fraction(1), 1000 * abs(a)) for a, b in pairs)
 
 
 def clock(answer: str) -> tuple[int, str] | None:
@@ -142,6 +147,12 @@ def key(answer: str) -> str:
     return re.sub(r"\s+", "", answer)
 
 
+def _with_point(answer: str) -> str:
+    """A number that may have a decimal comma, with a decimal point; any other answer as it is."""
+    match = DECIMAL_COMMA.fullmatch(answer)
+    return f"{match[1]}.{match[2]}" if match else answer
+
+
 def quick(gold: str, other: str, precision: int = 6) -> bool | None:
     """Whether two tidy answers are the same; None where that takes symbolic algebra."""
     if key(gold) == key(other):
@@ -149,9 +160,11 @@ def quick(gold: str, other: str, precision: int = 6) -> bool | None:
     one, two = number(gold), number(other)
     if one and two and (one.name == two.name or not one.name or not two.name):
         return same_number(one, two, precision)
-    times = clock(gold), clock(other)
-    if times[0] and times[1]:
-        (minutes, half), (other_minutes, other_half) = times
+    if _with_point(gold) == _with_point(other):  # 1,25 is a list, unless the other side writes it as 1.25
+        return True
+    time, other_time = clock(gold), clock(other)
+    if time is not None and other_time is not None:
+        (minutes, half), (other_minutes, other_half) = time, other_time
         if minutes == other_minutes and (half == other_half or not half or not other_half):
             return True
         return False if half or other_half else None  # without a.m. or p.m. these may be ratios: 2:10 and 4:20

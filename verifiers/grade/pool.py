@@ -27,6 +27,7 @@ from typing import Any
 from search.errors import ConfigError, VerifierError
 from verifiers.grade.process import Finished, Process
 
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     future: Future[Finished]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -112,10 +113,8 @@ class Process:
             chunk = os.read(source, 1 << 16)
             if not chunk:
                 # End of output: give the process the moment it needs to be reported as ended by its own signal.
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
-                except subprocess.TimeoutExpired:
-                    pass
                 return None
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
@@ -126,10 +125,8 @@ class Process:
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):  # a request it never read
                 pipe.close()
-            except BrokenPipeError:  # a request it never read
-                pass
         return self._process.wait()
 
     def interrupt(self) -> None:

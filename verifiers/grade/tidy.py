@@ -18,6 +18,7 @@ LINE_BREAKS = re.compile(r"\\begin\s*\{(?:.?matrix|array|cases|align|aligned|gat
 STYLE = re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|boldsymbol|mathstrut|left\.|right\.)(?![A-Za-z])")
 SIZED = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr|middle)(?![A-Za-z])\s*")
 FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+ROMAN = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")  # the constants e and i and the differential, set upright
 THIN_SPACE = re.compile(r"(?<!\\)\\[!,;: ]|~|(?<!\\)\\(?=\d)")
 THIN_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,?\\!\s*|\\[,;: ]\s*|~)(?=\d{3}(?!\d))")
 SPACED_NUMBER = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
@@ -40,11 +41,12 @@ def tidy(answer: str) -> str:
         answer = ENDING.sub("", answer).strip()
         for left, right in WRAPPERS:
             inner = answer[len(left) : len(answer) - len(right)]
-            if len(answer) > len(left + right) and answer.startswith(left) and answer.endswith(right) and left not in inner:
+            if answer == f"{left}{inner}{right}" and left not in inner:
                 answer = inner.strip()
     answer = STYLE.sub(" ", answer)
     answer = SIZED.sub("", answer)
     answer = FRACTION.sub(r"\\frac", answer)
+    answer = ROMAN.sub(r"\1", answer)
     answer = THIN_GROUPS.sub("", answer)  # 12{,}345 and 12\,345 are one number; a plain comma may part a list
     # A backslash before a digit is no command: `\15` is 15. Before a space or , ; : ! it is only spacing.
     answer = THIN_SPACE.sub(lambda match: "" if match.group() in ("\\", r"\!") else " ", answer)

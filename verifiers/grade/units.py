@@ -10,12 +10,22 @@ TEXT = re.compile(
 )
 DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 WORDS = re.compile(r"[A-Za-z.'µ]+(?:\s*\^\s*\{?-?\d\}?)?(?:(?:\s*[/-]\s*|\s+)[A-Za-z.'µ]+(?:\s*\^\s*\{?-?\d\}?)?){0,5}")
-NOT_UNITS = frozenset(
+_OTHER_WORDS = (
     "and or to of is are in on than mod times plus minus over by choose base factorial squared cubed "
     "dozen hundred thousand million billion trillion hundreds thousands millions billions k bn "
     "pi sin cos tan cot sec csc log ln exp sqrt frac infty infinity inf e i "
-    "percent percentage pct th st nd rd am pm a.m p.m a.m. p.m. noon if for when where but not all".split()
+    "percent percentage pct th st nd rd am pm a.m p.m a.m. p.m. noon if for when where but not all"
 )
+NOT_UNITS = frozenset(_OTHER_WORDS.split())
+
+_MORE_UNITS = "hr mph kph rad deg degree radian unit square cubic sq per hz kw kwh mol ohm gal cc rs month year"
+TRAILING_TEXT = re.compile(
+    r"(.*?)(\s*\\(?:text|mathrm|textbf|mathbf|textit|textrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?)", re.DOTALL
+)
+TRAILING_WORDS = re.compile(
+    r"(.*?)((?:\s+|(?<=[\d})]))[A-Za-z.]{2,}(?:[\s/][A-Za-z.]+)*(?:\s*\^\s*\{?\d\}?)?)", re.DOTALL
+)
+MEASURED = re.compile(r"(?:[\d)}\]]|\\[A-Za-z]+)\s*$")
 
 _DIMENSIONS = {
     "length": [
@@ -55,6 +65,8 @@ UNITS = {
     for name in names.split()
 }
 
+KNOWN = frozenset(name for name in UNITS if len(name) > 1) | frozenset(_MORE_UNITS.split())
+
 
 def unwrap(answer: str) -> str:
     """The answer with `\\text{...}` and its like replaced by what they hold."""
@@ -64,9 +76,10 @@ def unwrap(answer: str) -> str:
 def unit_of(rest: str) -> str | None:
     """The unit that `rest`, what follows a number, consists of; None if it is something else.
 
-    Outside `\\text{}` a single letter is a variable: `5 cm` and `5 km/h` have units, `5x` has none.
+    Inside `\\text{}` any words are a unit. Outside, letters may be a product of variables (`2ab`), so a word counts
+    only if it is a known unit, or has four letters or more and stands apart (`10 weeks`, `5 apples`, also `5 m`).
     """
-    if DEGREE.fullmatch(rest):
+    if DEGREE.fullmatch(rest.strip()):
         return "degree"
     words = DEGREE.sub(" degree ", unwrap(rest)).strip(" ()")
     if not WORDS.fullmatch(words):
@@ -74,9 +87,24 @@ def unit_of(rest: str) -> str | None:
     names = [name.lower() for name in re.split(r"[\s/-]+|\^\s*\{?-?\d\}?", words) if name]
     if any(name in NOT_UNITS for name in names):
         return None
-    if TEXT.search(rest) is None and all(len(name) < 2 for name in names):
+    if TEXT.search(rest) is None and not all(
+        _singular(name) in KNOWN or ((len(name) > 3 or name in UNITS) and (at > 0 or rest[:1] == " "))
+        for at, name in enumerate(names)
+    ):
         return None
     return _singular(words)
+
+
+def without_unit(answer: str) -> str:
+    """A formula without the unit behind it: `2\\pi \\text{ cm}^2` as `2\\pi`, `6\\sqrt{2} feet` as `6\\sqrt{2}`.
+
+    A unit follows a number, a command or a closing bracket; `n \\text{ even}` stays whole.
+    """
+    if match := TRAILING_TEXT.fullmatch(answer) or TRAILING_WORDS.fullmatch(answer):
+        formula, unit = match.groups()
+        if MEASURED.search(formula) and unit_of(unit) is not None:
+            return formula.strip()
+    return answer
 
 
 def _singular(words: str) -> str:
