@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from search.errors import ConfigError, VerifierError
-from verifiers.grade import Grade, Mark
+from verifiers.grade import Grade, mark
 from verifiers.grade.extract import extract
 from verifiers.grade.forms import key, quick
 from verifiers.grade.pool import Finished, Pool, shared
@@ -95,7 +95,7 @@ class MathGrader:
             return Grade("unparsable", answer, reason="the gold answer is empty")
         known = quick(one, two, self.comparison.precision) if two else False
         if known is not None:
-            return Grade(_mark(known), answer)
+            return Grade(mark(known), answer)
         return self._submit(JUDGE, one, two, self.comparison.options), answer
 
     async def equal(self, gold: str, other: str) -> bool:
@@ -138,10 +138,6 @@ def find(text: str, *, last_resort: bool = True) -> str | None:
     """The answer in a completion or in a text that is nothing but an answer; None where there is none."""
     found = extract(text, last_resort=last_resort)
     return found.text if found and len(found.text) <= LONGEST else None
-
-
-def _mark(known: bool) -> Mark:
-    return "right" if known else "wrong"
 
 
 def _grade(finished: Finished, answer: str | None) -> Grade:
