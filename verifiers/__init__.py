@@ -1,1 +1,1 @@
-"""Things that judge a prefix: process reward models, graders, exact checkers, and combinations of them."""
+"""Things that judge a prefix."""
