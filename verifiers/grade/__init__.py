@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["Grade", "Mark", "mark"]
 
-Mark = Literal["right", "wrong", "timeout", "unparsable"]
+Mark = Literal["right", "wrong", "timeout", "unparsable", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Grade:
 
     Attributes:
         verdict: "right"; "wrong"; "timeout": no verdict within the limits of time and memory, which is not "wrong";
-            "unparsable": the text holds no answer, or none that can be read.
+            "unparsable": the text holds no answer, or none that can be read; "unknown": there is no reference answer
+            to compare with.
         answer: the answer found in the text, as written there; None where there is none.
         seconds: processor time of the comparison; 0 where none was needed.
         reason: one short clause for people; "" where the verdict says it all.

@@ -116,10 +116,15 @@ def read_question(question: str) -> tuple[tuple[int, ...], int] | None:
     return (tuple(map(int, re.findall(r"\d+", match[2]))), int(match[1])) if match else None
 
 
+def puzzle(item: Any) -> tuple[tuple[int, ...], int] | None:
+    """Numbers and target of an item: its fields of these names, else what its question says; None if it has none."""
+    fields = item.fields
+    if "numbers" in fields and "target" in fields:
+        return tuple(map(int, fields["numbers"])), int(fields["target"])
+    return read_question(item.question)
+
+
 def checker(item: Any) -> Callable[[str], bool] | None:
-    """The exact check of an item that has `fields["numbers"]` and `fields["target"]`; None for any other item."""
-    fields = getattr(item, "fields", {})
-    if "numbers" not in fields or "target" not in fields:
-        return None
-    numbers, target = tuple(map(int, fields["numbers"])), int(fields["target"])
-    return lambda text: check_text(text, numbers, target).right
+    """The exact check of a countdown item's answers; None for any other item."""
+    found = puzzle(item)
+    return None if found is None else lambda text: check_text(text, *found).right
