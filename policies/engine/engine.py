@@ -61,6 +61,7 @@ class Engine:
             remedy = f"the model allows {model.context} tokens and the memory {slots}: give at most {most}"
             raise ConfigError("max_context", context, remedy)
         self.context = context or most
+        self.vocabulary = model.vocabulary
         self.token_bytes = token
         self._threads = threads
         self.kv = KV(model.layers, model.heads, model.width, slots, model.dtype, model.device)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
 from search.errors import ConfigError
@@ -31,7 +32,8 @@ class Model:
         head: hidden states [n, H] to numbers [n, C]: logits of a language model, or scores.
         layers, heads, width: shape of keys and values.
         context: positions the model was made for.
-        full: the whole model with its own attention, for the check at the start; None without a language model head.
+        vocabulary: ids it knows, those without a token included.
+        whole: the model as `transformers` runs it, for the check at the start.
     """
 
     backbone: torch.nn.Module
@@ -40,9 +42,10 @@ class Model:
     heads: int
     width: int
     context: int
+    vocabulary: int
     dtype: torch.dtype
     device: str
-    full: PreTrainedModel | None = None
+    whole: PreTrainedModel
 
 
 def settings(path: Path, field: str = "model") -> dict[str, Any]:
@@ -129,13 +132,13 @@ def scoring_model(path: Path, dtype: str, device: str) -> Model:
             head.append(torch.nn.ReLU())
         head.append(layer)
     backbone = _pretrained(AutoModel, path, dtype, device)
-    return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), None, dtype, device)
+    return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
 
 
 def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
     settings(path)
     try:
-        with _quiet():
+        with quiet():
             model, told = loader.from_pretrained(
                 str(path),
                 dtype=DTYPES[dtype],
@@ -151,7 +154,7 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
     return model.to(device).eval()
 
 
-def _model(backbone: Any, head: Any, full: PreTrainedModel | None, dtype: str, device: str) -> Model:
+def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
     return Model(
@@ -161,19 +164,24 @@ def _model(backbone: Any, head: Any, full: PreTrainedModel | None, dtype: str, d
         heads=getattr(config, "num_key_value_heads", None) or queries,
         width=getattr(config, "head_dim", None) or config.hidden_size // queries,
         context=config.max_position_embeddings,
+        vocabulary=config.vocab_size,
         dtype=DTYPES[dtype],
         device=device,
-        full=full,
+        whole=whole,
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    # transformers logs a table of keys that a loader does not use; here the loading report is checked instead
+def quiet() -> Iterator[None]:
+    """Neither bars nor tables from `transformers` inside."""
+    # transformers draws a bar, and logs a table of keys that a loader does not use; the loading report is checked here
     logger = logging.getLogger("transformers")
-    level = logger.level
+    level, bar = logger.level, hf_logging.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bar:
+            hf_logging.enable_progress_bar()
