@@ -13,7 +13,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torc
 
 
 def agree(model: Model, name: str) -> None:
-    """Compare the head's output at 12 positions with the model's own attention; the engine's come in two parts, through the cache.
+    """Compare the head's output at 12 positions, computed in two parts through the cache, with the model's own.
 
     Raises:
         ConfigError: they differ, so the model has something the engine does not know (other attention, scaled logits).
