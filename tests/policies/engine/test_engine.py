@@ -157,7 +157,7 @@ def test_a_prompt_token_is_computed_once(small, together, budget):
         for _ in range(25):
             paths.append(rng.choice(paths) + tuple(rng.randrange(4, 7) for _ in range(rng.randrange(1, 5))))
         distinct = {path[: i + 1] for path in paths for i in range(len(path))}
-        asked = rng.sample(paths, len(paths)) + [rng.choice(paths)]
+        asked = [*rng.sample(paths, len(paths)), rng.choice(paths)]
 
         async def ask(engine, asked=asked):
             # draws of one token leave nothing of their own in the cache
@@ -223,9 +223,9 @@ def test_finishes_and_watchers(small):
         assert free.finish == "length" and len(free.tokens) == 12
         stopped = asyncio.run(engine.sample(ids, (4,), limit=12, watch=after(5))).draws[0]
         assert (stopped.tokens, stopped.finish) == (free.tokens[:5], "stop")
-        ended = asyncio.run(
-            engine.sample(ids, (4,), limit=12, ends=frozenset({free.tokens[4]}), watch=after(5))
-        ).draws[0]
+        ended = asyncio.run(engine.sample(ids, (4,), limit=12, ends=frozenset({free.tokens[4]}), watch=after(5))).draws[
+            0
+        ]
         assert ended.finish == "end" and ended.tokens == free.tokens[: free.tokens.index(free.tokens[4]) + 1]
         both = asyncio.run(engine.sample(ids, (4,), limit=5, watch=after(5))).draws[0]
         assert both.finish == "stop", "the rule comes before the limit"
