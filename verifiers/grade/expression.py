@@ -211,9 +211,9 @@ def _form(expression: Expression) -> tuple[int, str]:
     above: list[str] = []
     below: list[str] = []
     sign = 1
-    for power, factor in _factors(expression, 1):
+    for turn, power, factor in _factors(expression, 1):
         own, text = _form(factor)
-        sign *= own
+        sign *= own * turn
         (above if power > 0 else below).append(text)
     text = "*".join(sorted(above) or ["1"]) + "".join(f"/{text}" for text in sorted(below))
     return sign, text
@@ -230,10 +230,15 @@ def _terms(expression: Expression, sign: int) -> Iterator[tuple[int, str]]:
         yield own * sign, text
 
 
-def _factors(expression: Expression, power: int) -> Iterator[tuple[int, Expression]]:
-    if expression.op and expression.op in "*/":
-        left, right = expression.operands()
+def _factors(expression: Expression, power: int) -> Iterator[tuple[int, int, Expression]]:
+    """Sign, power (1 or -1) and expression of each factor."""
+    left, right = expression.operands() or (None, None)
+    if left is None or right is None or (expression.op in "+-" and left is not NOTHING):
+        yield 1, power, expression
+    elif left is NOTHING:  # a sign in front goes to the first factor
+        first, *rest = _factors(right, power)
+        yield -first[0], first[1], first[2]
+        yield from rest
+    else:
         yield from _factors(left, power)
         yield from _factors(right, -power if expression.op == "/" else power)
-    else:
-        yield power, expression
