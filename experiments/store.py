@@ -87,7 +87,7 @@ class Row:
             raise ValueError(f"not a row of results: {error}") from None
 
 
-def read_rows(folder: Path) -> list[Row]:
+def read_rows(folder: Path, field: str = "out") -> list[Row]:
     """The rows of a run folder in the order of the file; a torn last line is left out.
 
     Raises:
@@ -102,30 +102,30 @@ def read_rows(folder: Path) -> list[Row]:
             rows.append(Row.from_json(line))
         except ValueError as error:
             raise ConfigError(
-                "out", str(folder), f"line {number} of results.jsonl cannot be read ({error}); mend or move the file"
+                field, str(folder), f"line {number} of results.jsonl cannot be read ({error}); mend or move the file"
             ) from None
     return rows
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path, field: str = "out") -> dict[str, Any]:
     """The contents of run.json. Raises ConfigError if the folder is not a run."""
     path = folder / "run.json"
     if not folder.is_dir():
-        raise ConfigError("out", str(folder), "there is no such folder")
+        raise ConfigError(field, str(folder), "there is no such folder")
     if not path.is_file():
-        raise ConfigError("out", str(folder), "the folder holds no run.json, so it is not a run")
+        raise ConfigError(field, str(folder), "the folder holds no run.json, so it is not a run")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["version"] != VERSION:
             raise ConfigError(
-                "out", str(folder), f"run.json has version {run['version']}, this program reads {VERSION}"
+                field, str(folder), f"run.json has version {run['version']}, this program reads {VERSION}"
             )
         if not isinstance(run["configuration"], dict):
             raise TypeError("no configuration")
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError("out", str(folder), f"run.json is broken ({error})") from None
+        raise ConfigError(field, str(folder), f"run.json is broken ({error})") from None
     return run
 
 
