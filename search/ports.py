@@ -58,3 +58,23 @@ class Binds(Protocol):
     """A verifier that needs the item it judges (its numbers, its public tests), never its reference answer."""
 
     def bind(self, item: Any) -> Verifier: ...
+
+
+class Grader(Protocol):
+    """Says which final answers are equal. Used by votes; never sees a reference answer."""
+
+    async def classes(self, texts: Sequence[str]) -> Sequence[int | None]:
+        """One label per text, in order: equal answers have equal labels; None where no answer is found."""
+        ...
+
+
+def ability(part: object, wanted: type[Any]) -> Any:
+    """The optional ability `wanted` of a policy or verifier, or None.
+
+    A wrapper that only passes answers on (a batcher, a journal, a pool) names what it wraps `inner`, and what it
+    wraps is asked in its place. A wrapper that changes answers must not: it has abilities of its own or none.
+    """
+    layer: Any = part
+    while layer is not None and not isinstance(layer, wanted):
+        layer = getattr(layer, "inner", None)
+    return layer

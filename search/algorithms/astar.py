@@ -1,0 +1,98 @@
+"""A*-decoding: best-first search over partial solutions (Chatziveroglou 2025, arXiv:2505.13672)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+from search.errors import ConfigError
+from search.frontier import Frontier
+from search.rules import drop, shortfall
+from search.session import Session, gather
+from search.tree import Node
+
+
+@dataclass(frozen=True)
+class AStar:
+    """Expands the open node of least f = g + h; the first complete node popped is the answer.
+
+    What is known of the paper: a state is a prompt with some steps, a successor one of k sampled next steps, r in
+    [0, 1] the score of a process reward model, h = 1 - r; successors are ranked by f = g + h. Known at second hand:
+    "only increases in h are accumulated into g", which `rules.drop` does literally. Reconstructed by us, since the
+    text could not be read: r = 1 for the prompt; the frontier holds all open nodes (`frontier="global"`) although the
+    formula as quoted ranks only the k fresh successors (`"local"`, which never goes back); the test for the end when
+    a node is popped, as in A*; the tie-breaks; the defaults of width and depth.
+
+    `rules.consistent` charges gains instead of losses: h is then consistent, f never falls along a path, and the
+    guarantees of A* hold, but every path whose score never fell is as good as any other. `rules.zero` is greedy
+    best-first search. Optimality is meant within the steps sampled: with an h that never overestimates, the answer
+    has the least g of all answers in that tree.
+
+    Ties (f equal to 1e-6): deeper first, then the higher score, then the older.
+
+    Attributes:
+        width: next steps drawn per expansion (k), at least 1.
+        step_cost: cost of the step parent -> child, at least 0; summed along the path it is g.
+        heuristic: h, estimated cost from a node to an answer, at least 0.
+        frontier: "global" or "local".
+        parallel: nodes expanded at once, at least 1; above 1 some come before their turn. "local" has only 1.
+        depth: nodes with this many steps are not expanded.
+        cap: open nodes kept at most; None for all.
+    """
+
+    width: int = 4
+    step_cost: Callable[[Node, Node], float] = drop
+    heuristic: Callable[[Node], float] = shortfall
+    frontier: Literal["global", "local"] = "global"
+    parallel: int = 1
+    depth: int = 40
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("width", "parallel", "depth", "cap"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(name, value, "give a number of at least 1")
+        if self.frontier not in ("global", "local"):
+            raise ConfigError("frontier", self.frontier, 'give "global" or "local"')
+        if self.frontier == "local" and self.parallel > 1:
+            raise ConfigError("parallel", self.parallel, "a local frontier expands one node at a time: give 1")
+
+    async def __call__(self, s: Session) -> Node | None:
+        frontier = Frontier(self.cap)
+        s.note(s.root, g=0.0, h=self.heuristic(s.root), f=self.heuristic(s.root))
+        frontier.push(s.root, *self.key(s.root))
+        while frontier:
+            wave = self.pop(frontier)
+            if wave[0].complete:
+                return wave[0]
+            steps = await gather(s.expand(node, self.width) for node in wave)
+            await s.score(list(chain.from_iterable(steps)))
+            if self.frontier == "local":
+                for node in frontier.clear():
+                    s.prune(node)
+            for node, children in zip(wave, steps, strict=True):
+                for child in children:
+                    g = node.notes["g"] + self.step_cost(node, child)
+                    h = self.heuristic(child)
+                    s.note(child, g=g, h=h, f=g + h)
+                    if child.complete or not (child.terminal or child.depth >= self.depth):
+                        dropped = frontier.push(child, *self.key(child))
+                        if dropped:
+                            s.prune(dropped)
+        return self.best(s)
+
+    def pop(self, frontier: Frontier) -> list[Node]:
+        """The next complete node alone, or up to `parallel` open ones."""
+        wave = [frontier.pop()]
+        while frontier and len(wave) < self.parallel and not (wave[0].complete or frontier.peek().complete):
+            wave.append(frontier.pop())
+        return wave
+
+    def key(self, node: Node) -> tuple[float, ...]:
+        return round(node.notes["f"], 6), -node.depth, -node.score
+
+    def best(self, s: Session) -> Node | None:
+        """Of the answers generated the first in line; what is nominated when the budget ends."""
+        return min((node for node in s.tree.answers() if "f" in node.notes), key=self.key, default=None)

@@ -1,0 +1,63 @@
+"""What a reply and a verdict must satisfy: checked once, where they enter, so that nothing wrong travels on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import TypeVar
+
+from search.errors import PolicyError, VerifierError
+from search.types import Cost, Finish, Prefix, Reply, Request, Segment, Verdict
+
+ROUNDING = 1e-4  # nats by which a log-probability may exceed 0 in 16-bit arithmetic
+
+T = TypeVar("T")
+
+
+def one_each(asked: int, answers: Sequence[T], error: type[Exception]) -> Sequence[T]:
+    """`answers`, if there is one for each of the `asked`; raises `error` otherwise."""
+    if len(answers) != asked:
+        raise error(f"{len(answers)} answers came back for {asked} questions")
+    return answers
+
+
+def checked_reply(request: Request, reply: Reply) -> Reply:
+    """`reply`, if it answers `request` by the contract of `search.ports.Policy`; raises PolicyError otherwise."""
+    if len(reply.segments) != len(request.seeds):
+        raise PolicyError(f"{len(reply.segments)} segments came back for {len(request.seeds)} seeds")
+    for segment in reply.segments:
+        if fault := _fault(request, segment):
+            raise PolicyError(f"segment {segment.text!r}: {fault}")
+    _check_cost(reply.cost, PolicyError)
+    return reply
+
+
+def _fault(request: Request, segment: Segment) -> str | None:
+    count, limit = len(segment.tokens), request.sampling.max_tokens
+    if count > limit:
+        return f"it has {count} tokens where at most {limit} were asked for"
+    if count and len(segment.logprobs) != count:
+        return f"it has {len(segment.logprobs)} log-probabilities for {count} tokens"
+    if any(not x <= ROUNDING for x in segment.logprobs):
+        return f"a log-probability is above 0 or nan: {segment.logprobs}"
+    if segment.finish is Finish.STEP and request.sampling.until is None:
+        return "it ends as a step, and no boundary was asked for"
+    if segment.finish is Finish.STEP and not (segment.tokens or segment.text):
+        return "it is an empty step, which could go on for ever"
+    if segment.finish is Finish.EMPTY and segment.text:
+        return "it ends as empty, and has text"
+    return None
+
+
+def checked_verdict(prefix: Prefix, verdict: Verdict) -> Verdict:
+    """`verdict`, if it keeps the contract of `search.ports.Verifier`; raises VerifierError otherwise."""
+    for name, values in (("value", (verdict.value,)), ("step value", verdict.steps)):
+        if any(not 0 <= value <= 1 for value in values):
+            raise VerifierError(f"a {name} is outside [0, 1] for {prefix.text!r}: {values}")
+    _check_cost(verdict.cost, VerifierError)
+    return verdict
+
+
+def _check_cost(cost: Cost, error: type[Exception]) -> None:
+    if any(not spent >= 0 for spent in astuple(cost)):
+        raise error(f"a cost is negative or nan: {cost}")

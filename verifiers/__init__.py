@@ -1,0 +1,1 @@
+"""Things that judge a prefix."""
