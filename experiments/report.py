@@ -132,7 +132,8 @@ def _number(value: float, form: str = ",.0f") -> str:
     return "-" if value != value else format(value, form)
 
 
-def _percent(interval: Interval, signed: bool = False) -> str:
+def percent(interval: Interval, signed: bool = False) -> str:
+    """In percent with its ends; "-" for nothing."""
     if interval.mean != interval.mean:
         return "-"
     sign = "+" if signed else ""
@@ -166,7 +167,7 @@ def markdown(summaries: Sequence[Summary], pairs: Sequence[Pair]) -> str:
                 s.search,
                 str(s.items),
                 str(s.seeds),
-                _percent(s.accuracy),
+                percent(s.accuracy),
                 _number(s.generated),
                 _number(s.passes, ",.1f"),
                 _number(s.wall, ",.2f"),
@@ -186,7 +187,7 @@ def markdown(summaries: Sequence[Summary], pairs: Sequence[Pair]) -> str:
                     p.b,
                     p.a,
                     str(p.rows),
-                    _percent(p.accuracy, True),
+                    percent(p.accuracy, True),
                     _number(p.generated, ".2f"),
                     _number(p.passes, ".2f"),
                 ]

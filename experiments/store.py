@@ -28,7 +28,7 @@ from search.types import Cost
 
 VERSION = 1
 # settings that do not change any row, so a run may be taken up with others
-FREE = ("out", "seed", "limit", "offset", "concurrency", "data", "retry_errors", "trace")
+FREE = ("out", "seed", "limit", "offset", "question", "concurrency", "data", "task.data", "retry_errors", "trace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,9 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Settings in which two runs differ, as "search.width is 4 there and 8 here"; free settings are left out."""
-    a = {k: v for k, v in _flat(old) if k.split(".")[0] not in FREE}
-    b = {k: v for k, v in _flat(new) if k.split(".")[0] not in FREE}
+    free = tuple(f"{name}." for name in FREE)
+    a = {k: v for k, v in _flat(old) if not f"{k}.".startswith(free)}
+    b = {k: v for k, v in _flat(new) if not f"{k}.".startswith(free)}
     absent = object()
 
     def show(value: Any) -> str:
@@ -184,15 +185,17 @@ class Store:
         if not path.exists():
             replace(path, json.dumps({"version": VERSION, **run, "resumed": []}, indent=2) + "\n")
             return
-        old = read_run(self.folder)
         for part in ("configuration", "fingerprints"):
-            self.compare(old, run, part)
+            self.check(run[part], part)
+        old = read_run(self.folder)
         start = {key: value for key, value in run.items() if key not in ("configuration", "fingerprints")}
         replace(path, json.dumps({**old, "resumed": [*old.get("resumed", []), start]}, indent=2) + "\n")
 
-    def compare(self, old: Mapping[str, Any], new: Mapping[str, Any], part: str) -> None:
-        """Raises ConfigError if `part` of the two runs differs."""
-        if differs := differences(old[part], new[part]):
+    def check(self, new: Mapping[str, Any], part: str) -> None:
+        """Raises ConfigError if run.json is there and its `part` is not `new`."""
+        if not (self.folder / "run.json").exists():
+            return
+        if differs := differences(read_run(self.folder)[part], new):
             more = f" (and {len(differs) - 3} more)" if len(differs) > 3 else ""
             raise ConfigError(
                 "out",
@@ -272,8 +275,21 @@ def opened(folder: Path) -> Iterator[Store]:
             whole = data[: data.rfind(b"\n") + 1]
             if len(whole) < len(data):
                 os.truncate(results, len(whole))
-        yield Store(folder, {row.key: row for row in read_rows(folder)})
-        # the lock goes with the file handle; the file stays, so that no two processes lock different files
+        try:
+            yield Store(folder, {row.key: row for row in read_rows(folder)})
+        finally:
+            _tidy(folder)
+        # the lock goes with the file handle; its file stays, so that no two processes lock different files
+
+
+def _tidy(folder: Path) -> None:
+    """Takes away what holds nothing: empty folders inside, and the run folder itself if the run never began."""
+    for kind in ("journals", "traces"):
+        if (folder / kind).is_dir() and not any((folder / kind).iterdir()):
+            (folder / kind).rmdir()
+    if [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        folder.rmdir()
 
 
 def columns() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from search.errors import ConfigError
-from search.events import Event, from_json, to_json
+from search.events import Event, Finished, from_json, to_json
 from search.tree import Tree
 
 
@@ -52,3 +52,9 @@ def read_tree(path: Path) -> Tree:
     if not events:
         raise ConfigError("trace", str(path), "the file holds no event")
     return Tree.from_events(events)
+
+
+def answer_text(path: Path) -> str:
+    """The whole text of the answer a finished trace chose; "" if it chose none. Raises ConfigError as `read_tree`."""
+    chosen = [event.answer for event in read_events(path) if isinstance(event, Finished)]
+    return read_tree(path).nodes[chosen[-1]].prefix.text if chosen and chosen[-1] is not None else ""
