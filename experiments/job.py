@@ -43,6 +43,8 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
         raise ConfigError(name, settings[name], f"there is no such option; choose from {', '.join((*GROUPS, *FIELDS))}")
     parts = Parts.of(settings)
     concurrency = _whole(settings, "concurrency", 1)
+    if type(settings["retry_errors"]) is not bool:
+        raise ConfigError("retry_errors", settings["retry_errors"], "give true or false")
     every = list(parts.task.items()) if settings["question"] is None else [_asked(settings["question"], chosen["task"])]
     items = _cut(every, settings)
     folder = _folder(settings["out"], f"{chosen['task']}-{chosen['search']}")
@@ -60,6 +62,9 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
         progress = Progress(rows, done=rows - sum(1 for _ in runner.todo()))
         try:
             asyncio.run(runner(progress))
+        except ConfigError:
+            store.discard()
+            raise
         except KeyboardInterrupt:
             _say_how_to_go_on(store, progress, arguments)
             raise SystemExit(1) from None

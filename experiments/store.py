@@ -203,6 +203,12 @@ class Store:
                 f"it holds another run: {', '.join(differs[:3])}{more}; choose another folder or the same settings",
             )
 
+    def discard(self) -> None:
+        """Takes a run away that has no row yet: its settings turned out to be wrong."""
+        if not self.rows:
+            for path in (self.folder / "run.json", *self.folder.glob("journals/*"), *self.folder.glob("traces/*")):
+                path.unlink(missing_ok=True)
+
     def append(self, row: Row) -> None:
         """Adds a row, on the disk when this returns."""
         line = (row.to_json() + "\n").encode()
