@@ -37,7 +37,7 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: a setting is wrong, the models cannot be loaded, or the folder holds another run.
     """
-    settings: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    settings: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
     chosen = HydraConfig.get().runtime.choices
     for name in settings.keys() - {*GROUPS, *FIELDS}:
         raise ConfigError(name, settings[name], f"there is no such option; choose from {', '.join((*GROUPS, *FIELDS))}")

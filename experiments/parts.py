@@ -116,7 +116,7 @@ def build(name: str, settings: Mapping[str, Any]) -> Any:
         target = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{name}._target_", settings["_target_"], f"it cannot be imported ({error})") from error
-    if is_dataclass(target):
+    if isinstance(target, type) and is_dataclass(target):
         check_types(name, target, settings)
     try:
         return instantiate(dict(settings), _convert_="all")
@@ -130,10 +130,10 @@ def make(name: str, target: type, fields: Mapping[str, Any]) -> Any:
     try:
         return target(**fields)
     except ConfigError as error:
-        raise _under(name, error) from error
+        raise under(name, error) from error
 
 
-def _under(name: str, error: ConfigError) -> ConfigError:
+def under(name: str, error: ConfigError) -> ConfigError:
     """The same error with the full name of its field."""
     inside = error.field == name or error.field.startswith(f"{name}.")
     return error if inside else ConfigError(f"{name}.{error.field}", error.value, error.remedy)
@@ -144,7 +144,7 @@ def _clear(name: str, settings: Mapping[str, Any], error: InstantiationException
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConfigError):
-            return _under(name, cause)
+            return under(name, cause)
         last, cause = cause, cause.__cause__ or cause.__context__
     said = str(last).splitlines()[0] if str(last) else type(last).__name__
     if (place := re.search(r"full_key: (\S+)", str(error))) and isinstance(settings.get(place[1]), Mapping):

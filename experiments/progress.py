@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from experiments.store import Row
+from experiments.rows import Row
 from search.events import Charged, Event
 
 EVERY = 5.0  # seconds between two plain lines

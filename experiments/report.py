@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.store import Row, read_rows, read_run
+from experiments.rows import Row, read_rows
+from experiments.store import read_run
 from search.errors import ConfigError
 
 RESAMPLES = 2000

@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 
 from experiments.item import Item
-from experiments.parts import Parts
+from experiments.parts import Parts, under
 from experiments.progress import Progress
-from experiments.store import Row, Store
+from experiments.rows import Row
+from experiments.store import Store
 from experiments.trace import Trace
 from search.budget import Budget
 from search.errors import ConfigError
@@ -47,9 +48,13 @@ class Runner:
     async def __call__(self, progress: Progress) -> None:
         """Runs what has no row yet. Raises ConfigError if the models cannot be used; a failed item is a row."""
         async with AsyncExitStack() as stack:
-            for part in (self.parts.task, self.parts.policy, self.parts.verifier):
+            for name in ("task", "policy", "verifier"):
+                part = getattr(self.parts, name)
                 if hasattr(part, "__aenter__"):
-                    await stack.enter_async_context(part)  # type: ignore[arg-type]
+                    try:
+                        await stack.enter_async_context(part)
+                    except ConfigError as error:
+                        raise under(name, error) from error
             self.begin(self.fingerprints())
             with progress:
                 await self._all(progress)

@@ -13,119 +13,42 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from experiments.rows import Row, read_rows
 from search.errors import ConfigError
-from search.types import Cost
 
 VERSION = 1
 # settings that do not change any row, so a run may be taken up with others
 FREE = ("out", "seed", "limit", "offset", "question", "concurrency", "data", "task.data", "retry_errors", "trace")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one item under one seed; the fields of a line of results.jsonl.
-
-    Attributes:
-        answer: the final answer, as the task's grader reads it; None if there is none.
-        correct: None where there is no reference answer.
-        score: the verifier's, in [0, 1]; None if the chosen answer was never scored.
-        stopped: "done", or the name of the limit that ended the search.
-        wall: seconds.
-        depth: steps on the longest path.
-        candidates: complete answers found.
-        error: kind and message of what failed; None if nothing did.
-        trace: path of the item's trace, relative to the run folder.
-    """
-
-    item: str
-    task: str
-    search: str
-    seed: int
-    answer: str | None = None
-    correct: bool | None = None
-    score: float | None = None
-    stopped: str = "done"
-    cost: Cost = field(default_factory=Cost)
-    wall: float = 0.0
-    nodes: int = 0
-    depth: int = 0
-    candidates: int = 0
-    error: str | None = None
-    trace: str | None = None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What a row is found by: item and seed."""
-        return self.item, self.seed
-
-    def to_json(self) -> str:
-        """One line without its end; not a number becomes null."""
-        values = asdict(self)
-        if self.score is not None and math.isnan(self.score):
-            values["score"] = None
-        return json.dumps(values, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> Row:
-        """Raises ValueError if the line is not a row."""
-        values = json.loads(line)
-        if not isinstance(values, dict) or not isinstance(values.get("cost"), dict):
-            raise ValueError("not a row of results")
-        try:
-            return cls(**{**values, "cost": Cost(**values["cost"])})
-        except TypeError as error:
-            raise ValueError(f"not a row of results: {error}") from None
-
-
-def read_rows(folder: Path, field: str = "out") -> list[Row]:
-    """The rows of a run folder in the order of the file; a torn last line is left out.
-
-    Raises:
-        ConfigError: a line that is not the last cannot be read.
-    """
-    path = folder / "results.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-    *whole, _torn = lines  # what follows the last line end was cut off while being written
-    rows = []
-    for number, line in enumerate(whole, 1):
-        try:
-            rows.append(Row.from_json(line))
-        except ValueError as error:
-            raise ConfigError(
-                field, str(folder), f"line {number} of results.jsonl cannot be read ({error}); mend or move the file"
-            ) from None
-    return rows
-
-
-def read_run(folder: Path, field: str = "out") -> dict[str, Any]:
+def read_run(folder: Path, setting: str = "out") -> dict[str, Any]:
     """The contents of run.json. Raises ConfigError if the folder is not a run."""
     path = folder / "run.json"
     if not folder.is_dir():
-        raise ConfigError(field, str(folder), "there is no such folder")
+        raise ConfigError(setting, str(folder), "there is no such folder")
     if not path.is_file():
-        raise ConfigError(field, str(folder), "the folder holds no run.json, so it is not a run")
+        raise ConfigError(setting, str(folder), "the folder holds no run.json, so it is not a run")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["version"] != VERSION:
             raise ConfigError(
-                field, str(folder), f"run.json has version {run['version']}, this program reads {VERSION}"
+                setting, str(folder), f"run.json has version {run['version']}, this program reads {VERSION}"
             )
         if not isinstance(run["configuration"], dict):
             raise TypeError("no configuration")
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(field, str(folder), f"run.json is broken ({error})") from None
+        raise ConfigError(setting, str(folder), f"run.json is broken ({error})") from None
     return run
 
 
@@ -296,8 +219,3 @@ def _tidy(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == [".lock"]:
         (folder / ".lock").unlink()
         folder.rmdir()
-
-
-def columns() -> list[str]:
-    """The names of a row's fields, in order."""
-    return [each.name for each in fields(Row)]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from experiments.item import Item
 from experiments.progress import Progress
 from experiments.report import percent, summarise, table
-from experiments.store import Row, Store
+from experiments.rows import Row
+from experiments.store import Store
 from experiments.trace import answer_text
 
 FEW = 25  # rows worth a line each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from experiments.progress import Progress
-from experiments.store import Row
+from experiments.rows import Row
 from search.events import Charged
 from search.types import Cost
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.report import bootstrap, compare, main, summarise
-from experiments.store import Row, opened
+from experiments.rows import Row
+from experiments.store import opened
 from search.types import Cost
 
 

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from experiments.store import columns, read_rows, read_run
+from experiments.rows import columns, read_rows
+from experiments.store import read_run
 from experiments.trace import read_tree
 from policies.toy import Toy
 

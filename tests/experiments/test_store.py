@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.store import Row, columns, differences, opened, read_rows, read_run
+from experiments.rows import Row, columns, read_rows
+from experiments.store import differences, opened, read_run
 from search.errors import ConfigError
 from search.types import Cost
 
