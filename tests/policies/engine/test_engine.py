@@ -223,9 +223,9 @@ def test_finishes_and_watchers(small):
         assert free.finish == "length" and len(free.tokens) == 12
         stopped = asyncio.run(engine.sample(ids, (4,), limit=12, watch=after(5))).draws[0]
         assert (stopped.tokens, stopped.finish) == (free.tokens[:5], "stop")
-        ended = asyncio.run(
-            engine.sample(ids, (4,), limit=12, ends=frozenset({free.tokens[4]}), watch=after(5))
-        ).draws[0]
+        ended = asyncio.run(engine.sample(ids, (4,), limit=12, ends=frozenset({free.tokens[4]}), watch=after(5))).draws[
+            0
+        ]
         assert ended.finish == "end" and ended.tokens == free.tokens[: free.tokens.index(free.tokens[4]) + 1]
         both = asyncio.run(engine.sample(ids, (4,), limit=5, watch=after(5))).draws[0]
         assert both.finish == "stop", "the rule comes before the limit"
