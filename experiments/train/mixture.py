@@ -1,0 +1,40 @@
+"""What each reference model is trained on: shares of the row makers."""
+
+from __future__ import annotations
+
+import random
+
+from experiments.problems import arithmetic, countdown
+from experiments.train import traces
+from experiments.train.rows import Row, lesson
+
+
+def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzle:
+    """A training puzzle; one in five has target 24 (and so at least one number above 13, or three numbers)."""
+    target = 24 if rng.random() < 0.2 else None
+    return next(countdown.training(rng, target=target, solvable=solvable))
+
+
+def policy_row(rng: random.Random) -> Row:
+    """Right solutions of both families, and single operations."""
+    kind = rng.random()
+    if kind < 0.15:
+        return traces.facts(rng, 8)
+    if kind < 0.5:
+        problem = next(arithmetic.training(rng))
+        return lesson(problem.question, arithmetic.solve(problem))
+    puzzle = a_countdown(rng)
+    return lesson(puzzle.question, countdown.solve(puzzle, rng))
+
+
+def verifier_row(rng: random.Random) -> Row:
+    """Right and wrong reasoning with exact labels; see `traces`."""
+    kind = rng.random()
+    if kind < 0.2:
+        return traces.facts(rng, 8)
+    if kind < 0.45:
+        slip = 0.0 if rng.random() < 0.35 else 0.2
+        return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
+    if kind < 0.75:
+        return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.8), rng, 8)
+    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.5 else 0.3)
