@@ -37,7 +37,7 @@ def show(store: Store, keys: Sequence[tuple[Item, int]], progress: Progress) -> 
 
 def _solution(store: Store, row: Row) -> str | None:
     path = store.folder / row.trace if row.trace else None
-    return answer_text(path).strip() if path and path.is_file() else None
+    return _safe(answer_text(path).strip()) if path and path.is_file() else None
 
 
 def _rows(found: Sequence[tuple[Item, Row]]) -> str:
@@ -80,5 +80,10 @@ def _totals(rows: Sequence[Row], progress: Progress) -> str:
 
 
 def _short(text: str, width: int) -> str:
-    line = " ".join(text.split()).replace("|", "\\|")
+    line = _safe(" ".join(text.split())).replace("|", "\\|")
     return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def _safe(text: str) -> str:
+    """What a model wrote, without signs that would steer the terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
