@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(RUN) -m experiments.demo
+	@$(RUN) -m experiments.solve --multirun experiment=demo task=game24,arithmetic
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)

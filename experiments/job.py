@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import provenance
-from experiments.item import Item
+from experiments.item import Item, cut
 from experiments.parts import Parts
 from experiments.progress import Progress
 from experiments.runner import Runner
@@ -46,7 +46,8 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
     if type(settings["retry_errors"]) is not bool:
         raise ConfigError("retry_errors", settings["retry_errors"], "give true or false")
     every = list(parts.task.items()) if settings["question"] is None else [_asked(settings["question"], chosen["task"])]
-    items = _cut(every, settings)
+    limit = None if settings["limit"] is None else _whole(settings, "limit", 1)
+    items = cut(every, limit, _whole(settings, "offset", 0))
     folder = _folder(settings["out"], f"{chosen['task']}-{chosen['search']}")
     with opened(folder) as store:
         store.check(settings, "configuration")
@@ -82,14 +83,6 @@ def _whole(settings: Mapping[str, Any], name: str, least: int) -> int:
     if type(value) is not int or value < least:
         raise ConfigError(name, value, f"give a whole number of at least {least}")
     return value
-
-
-def _cut(every: Sequence[Item], settings: Mapping[str, Any]) -> list[Item]:
-    offset = _whole(settings, "offset", 0)
-    limit = None if settings["limit"] is None else _whole(settings, "limit", 1)
-    if offset >= len(every):
-        raise ConfigError("offset", offset, f"the task has only {len(every)} items")
-    return list(every[offset:][:limit])
 
 
 def _folder(out: str | None, name: str) -> Path:

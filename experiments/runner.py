@@ -151,5 +151,5 @@ class Runner:
             nodes=len(outcome.tree),
             depth=outcome.tree.depth,
             candidates=outcome.candidates,
-            error="Timeout: the grader did not finish in time" if grade.verdict == "timeout" else None,
+            error=f"Timeout: {grade.reason or 'the grader did not finish'}" if grade.verdict == "timeout" else None,
         )

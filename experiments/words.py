@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from experiments.item import Grade, Item
 from search.errors import ConfigError
 from search.select import SameText
+from verifiers.grade import mark
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Words:
         return await SameText().classes(texts)
 
     async def grade(self, item: Item, text: str) -> Grade:
-        """Right is the word itself."""
+        """Right is the word itself; unknown where the item does not say which."""
         answer = text.strip() or None
-        return Grade("unparsable" if answer is None else "right" if answer == item.answer else "wrong", answer, 0.0)
+        if item.answer is None:
+            return Grade("unknown", answer)
+        return Grade("unparsable" if answer is None else mark(answer == item.answer), answer)

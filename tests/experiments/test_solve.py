@@ -104,6 +104,7 @@ def test_a_question_of_any_signs(tmp_path, capsys, solve):
     assert solve(f"question={question}", f"out={tmp_path / 'a=b, c'}") == 0
     (row,) = read_rows(tmp_path / "a=b, c")
     assert read_tree(tmp_path / "a=b, c" / row.trace).root.prefix.question == question
+    assert row.correct is None
     assert row.answer in capsys.readouterr().out
 
 
@@ -178,7 +179,7 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch, solv
         (["seed=[1,1]"], r"seed=\[1, 1\] .* different"),
         (["seed=[1"], r"'seed=\[1' cannot be read"),
         (["limit=0"], r"limit=0 .* at least 1"),
-        (["offset=20"], r"offset=20 .* only 20 items"),
+        (["offset=20"], r"offset=20 .* has 20 items"),
         (["concurrency=0"], r"concurrency=0 .* at least 1"),
         (["retry_errors=maybe"], r"retry_errors='maybe' .* true or false"),
         (["nonsense"], r"'nonsense' cannot be read"),
