@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import provenance
 from experiments.item import Item, cut
-from experiments.parts import Parts
+from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.runner import Runner
 from experiments.store import Store, opened
@@ -45,7 +45,7 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
     concurrency = _whole(settings, "concurrency", 1)
     if type(settings["retry_errors"]) is not bool:
         raise ConfigError("retry_errors", settings["retry_errors"], "give true or false")
-    every = list(parts.task.items()) if settings["question"] is None else [_asked(settings["question"], chosen["task"])]
+    every = [_asked(settings["question"], chosen["task"])] if settings["question"] else _items(parts, settings)
     limit = None if settings["limit"] is None else _whole(settings, "limit", 1)
     items = cut(every, limit, _whole(settings, "offset", 0))
     folder = _folder(settings["out"], f"{chosen['task']}-{chosen['search']}")
@@ -71,6 +71,13 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
             raise SystemExit(1) from None
         show(store, [(item, seed) for item in items for seed in parts.seeds], progress)
         return 1 if any(True for _ in runner.todo()) else 0
+
+
+def _items(parts: Parts, settings: Mapping[str, Any]) -> list[Item]:
+    try:
+        return list(parts.task.items())
+    except ConfigError as error:
+        raise error if error.field in settings else under("task", error) from error
 
 
 def _asked(question: str, task: str) -> Item:

@@ -10,6 +10,8 @@ from experiments.parts import Parts
 
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml"))
 
+NEEDS = {"task=jsonl": ["task.path=problems.jsonl"]}  # what a choice cannot do without
+
 
 def test_there_is_something_to_test():
     assert {"search=greedy", "search=majority", "search=astar", "task=toy"} <= set(CHOICES)
@@ -18,8 +20,7 @@ def test_there_is_something_to_test():
 @pytest.mark.parametrize("choice", CHOICES)
 def test_it_composes_builds_and_prints(choice, monkeypatch, settings):
     monkeypatch.delenv("TREEWISE_DATA", raising=False)
-    parts = Parts.of(settings(choice))
-    again = Parts.of(settings(choice))
+    parts, again = (Parts.of(settings(choice, *NEEDS.get(choice, []))) for _ in range(2))
     assert repr(parts) == repr(again), "building twice gives the same"
     assert "object at 0x" not in repr(parts), "a part prints its settings"
 
