@@ -15,7 +15,7 @@ from sympy import Basic, I, MatrixBase
 
 from verifiers.grade.families import same_families
 from verifiers.grade.forms import quick, words
-from verifiers.grade.repairs import IMAGINARY, REPAIRS, alone, elements
+from verifiers.grade.repairs import IMAGINARY, REPAIRS, alone, components, elements
 from verifiers.grade.units import without_unit
 
 if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
@@ -87,6 +87,7 @@ def judge(gold: str, other: str, options: dict[str, Any], depth: int = 0) -> str
     known = quick(gold, other, options.get("precision", 6))
     if known is not None:
         return "right" if known else "wrong"
+    gold, other = components(gold, other)
     one, two = read(gold), read(other)
     if agree(one, two, options) or (options.get("symmetric") and agree(two, one, options)):
         return "right"

@@ -62,17 +62,19 @@ def extract(text: str, *, last_resort: bool = False) -> Found | None:
 def is_bare(text: str) -> bool:
     """Whether a text is an answer and no sentence: no words, a few words alone, or a few after its mathematics."""
     text = TEXT.sub(" ", text.strip())  # words in \\text{} belong to the answer
-    if not text:
+    if not text or BOX.search(text):
         return False
     prose = [word for word in WORD.finditer(text) if word.group() not in ("and", "or")]
     if not prose:
         return True
-    if "\n" in text or len(prose) > 8:
+    if "\n" in text:
         return False
     if (formula := FORMULA.search(text)) and WORD.search(text.replace(formula.group(), " ")):
         return False
     mathematics = re.search(r"[\d\\=(\[]", text)
-    return mathematics is None or (mathematics.start() < prose[0].start() and len(prose) <= 4)
+    if mathematics is None:
+        return len(prose) <= 3
+    return mathematics.start() < prose[0].start() and len(prose) <= 4
 
 
 def without_thoughts(text: str) -> str:

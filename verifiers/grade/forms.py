@@ -143,8 +143,8 @@ def words(answer: str) -> str | None:
 
 
 def key(answer: str) -> str:
-    """The answer without spaces; equal keys mean equal answers."""
-    return re.sub(r"\s+", "", answer)
+    """The answer without spaces that part nothing (`1 1/2` is not `11/2`); equal keys mean equal answers."""
+    return re.sub(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])", "", answer)
 
 
 def _with_point(answer: str) -> str:

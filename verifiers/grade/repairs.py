@@ -65,11 +65,13 @@ def _components(text: str) -> str:
     return text
 
 
-def components(gold: str, other: str) -> Iterator[Pair]:
-    """An equation of tuples is one equation per component: `(x, y) = (1, 2)` is `x=1, y=2`."""
+def components(gold: str, other: str) -> Pair:
+    """An equation of tuples as one equation per component, where the other side has those: `(x, y) = (1, 2)` against
+    `x=1, y=2`. Left as it is, only the values would be compared, in any order.
+    """
     pair = _components(gold), _components(other)
-    if pair != (gold, other):
-        yield pair
+    named = all(len(split(part, "=")) == 2 for side in pair for part in split(side))
+    return pair if named else (gold, other)
 
 
 def _members(text: str) -> str | None:
@@ -87,7 +89,7 @@ def members(gold: str, other: str) -> Iterator[Pair]:
         yield gold, two
 
 
-REPAIRS: tuple[Callable[[str, str], Iterator[Pair]], ...] = (degrees, components, members)
+REPAIRS: tuple[Callable[[str, str], Iterator[Pair]], ...] = (degrees, members)
 
 
 def elements(gold: str, other: str) -> list[Pair] | None:
