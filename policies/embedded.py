@@ -222,11 +222,11 @@ def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozens
     generation = path / "generation_config.json"
     told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
     found = told.get("eos_token_id", config.get("eos_token_id"))
-    ids = set(found) if isinstance(found, list) else {found}
-    ids = {i for i in (*ids, tokenizer.eos_token_id) if i is not None}
+    listed = found if isinstance(found, list) else [found]
+    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
     if not ids:
         raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
-    return frozenset(ids)
+    return ids
 
 
 async def _all(calls: Any) -> list[Any]:

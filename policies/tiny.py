@@ -34,7 +34,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {word: i for i, word in enumerate((*SPECIALS, *letters))}
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    merges = [tuple("".join(word for word, _ in level.pre_tokenize_str(part)) for part in pair) for pair in MERGES]
+    merges = [(_word(level, left), _word(level, right)) for left, right in MERGES]
     for left, right in merges:
         vocabulary[left + right] = len(vocabulary)
     bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
@@ -44,6 +44,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", chat_template=TEMPLATE
     )
+
+
+def _word(level: pre_tokenizers.ByteLevel, text: str) -> str:
+    return "".join(word for word, _ in level.pre_tokenize_str(text))
 
 
 def checkpoint(

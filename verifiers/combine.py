@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from search.errors import ConfigError, VerifierError
 from search.ports import Describes, Verifier
@@ -47,7 +47,7 @@ class Aggregate:
 
     async def __aenter__(self) -> Self:
         if hasattr(self.prm, "__aenter__"):
-            await self._stack.enter_async_context(self.prm)
+            await self._stack.enter_async_context(cast(AbstractAsyncContextManager[object], self.prm))
         return self
 
     async def __aexit__(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from policies.engine import load
-from policies.engine.engine import Outputs
+from policies.engine.worker import Outputs
 from search.errors import ConfigError, VerifierError
 from search.types import Cost, Prefix, Verdict
 from verifiers.combine import HOW

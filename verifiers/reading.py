@@ -13,8 +13,9 @@ from typing import NamedTuple, Self
 
 from policies.embedded import end_tokens
 from policies.engine import load
-from policies.engine.engine import Engine, Outputs
+from policies.engine.engine import Engine
 from policies.engine.trial import agree
+from policies.engine.worker import Outputs
 from policies.vocabulary import Vocabulary
 from search.errors import ConfigError, PolicyError, VerifierError
 from search.types import Cost, Finish, Prefix, Segment, Verdict, chain

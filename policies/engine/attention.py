@@ -92,7 +92,7 @@ def attend(
     for name in ("softcap", "s_aux", "position_bias"):
         if other.get(name) is not None:
             raise PolicyError(f"the embedded engine does not support attention with {name!r}")
-    pool = plan.pool[module.layer_idx]  # type: ignore[index]
+    pool = plan.pool[module.layer_idx]
     pool.index_copy_(0, plan.write, torch.stack((key[0].transpose(0, 1), value[0].transpose(0, 1)), 1))
     heads, total, width = query.shape[1:]
     shared = key.shape[1]

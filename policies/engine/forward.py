@@ -13,6 +13,9 @@ from policies.engine.load import Model
 from policies.engine.schedule import Prefill, Scheduler
 
 
+BLOCK = 64  # running rows that attend together
+
+
 class Computed(NamedTuple):
     """Final hidden states [N, H]: first one per running row in order, then the prefills' chunks in order."""
 
@@ -36,8 +39,11 @@ def forward(model: Model, schedule: Scheduler) -> Computed | None:
         positions.append(seen)
         write.append(slots)
         at = len(rows)
-        table = schedule.table[rows, : int(seen.max()) + 1]
-        groups.append(_group(np.arange(at), table, seen[:, None], 0, device))
+        # blocks of rows: what a block reads stays in the processor's cache between gathering and attending
+        for begin in range(0, at, BLOCK):
+            some, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
+            table = schedule.table[some, : int(last.max()) + 1]
+            groups.append(_group(np.arange(begin, begin + len(some)), table, last[:, None], begin, device))
     for _, bucket in groupby(jobs, key=_bucket):
         some = list(bucket)
         new = max(job.chunk for job in some)

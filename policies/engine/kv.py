@@ -11,6 +11,7 @@ SGLang", section 3) with node-wise locks and leaf-first least-recently-used evic
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -59,8 +60,13 @@ class KV:
     """
 
     def __init__(self, layers: int, heads: int, width: int, slots: int, dtype: torch.dtype, device: str = "cpu"):
+        shape = (layers, slots + 1, 2, heads, width)
         # zeros, not empty: padded reads are masked, but 0 * nan would still be nan
-        self.data = torch.zeros(layers, slots + 1, 2, heads, width, dtype=dtype, device=device)
+        if device == "cpu":
+            # numpy's zeros are pages that the system maps when they are first written; torch writes them all now
+            self.data = torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+        else:
+            self.data = torch.zeros(shape, dtype=dtype, device=device)
         self.slots = slots
         self.clear()
 

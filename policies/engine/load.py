@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
@@ -84,9 +84,13 @@ def digest(path: Path, *more: str) -> str:
 
 
 def tokenizer(path: Path) -> Any:
-    """The folder's tokenizer, loaded without network."""
+    """The folder's tokenizer exactly as tokenizer.json has it, loaded without network.
+
+    Not through `AutoTokenizer`: for some model types (Qwen2 among them) transformers 5 puts the type's usual splitting
+    and normalisation in place of the file's, and a model with a tokenizer of its own would read other ids.
+    """
     try:
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        return PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError("model", str(path), f"its tokenizer cannot be loaded ({error})") from error
 
@@ -123,6 +127,8 @@ def scoring_model(path: Path, dtype: str, device: str) -> Model:
     names = sorted({name.rpartition(".")[0] for name in parts})
     if names not in (["score"], ["score.0", "score.2"]):
         raise ConfigError("model", str(path), "its weights have no head `score` or `score.0` and `score.2`")
+    if len(parts[f"{names[-1]}.weight"]) != 2:
+        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
     head = torch.nn.Sequential()
     for name in names:
         weight, bias = parts[f"{name}.weight"], parts.get(f"{name}.bias")

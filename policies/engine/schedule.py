@@ -114,9 +114,9 @@ class Scheduler:
         self.promised = 0  # slots that running rows may still need
         self._spare = list(range(rows - 1, -1, -1))
         self._by_end: dict[int, Prefill] = {}
-        self.table = np.zeros((rows, 64), np.int64)
-        self.tokens = np.zeros((rows, 64), np.int64)
-        self.logprobs = np.zeros((rows, 64), np.float64)
+        self.table: np.ndarray = np.zeros((rows, 64), np.int64)
+        self.tokens: np.ndarray = np.zeros((rows, 64), np.int64)
+        self.logprobs: np.ndarray = np.zeros((rows, 64), np.float64)
         self.length = np.zeros(rows, np.int64)  # tokens of the sequence that have a slot
         self.count = np.zeros(rows, np.int64)  # tokens drawn
         self.limit = np.zeros(rows, np.int64)
@@ -221,13 +221,14 @@ class Scheduler:
     def _widen(self, need: int) -> None:
         if need > self.table.shape[1]:
             more = (1 << math.ceil(math.log2(need))) - self.table.shape[1]
-            self.table, self.tokens, self.logprobs = (
-                np.pad(array, ((0, 0), (0, more))) for array in (self.table, self.tokens, self.logprobs)
-            )
+            self.table = np.pad(self.table, ((0, 0), (0, more)))
+            self.tokens = np.pad(self.tokens, ((0, 0), (0, more)))
+            self.logprobs = np.pad(self.logprobs, ((0, 0), (0, more)))
 
     def chunks(self) -> list[Prefill]:
         """The prefills that take part in the next forward, their `chunk` set (mutates `ready`)."""
-        left, chosen, ready = self.budget - len(self.running), [], self.kv.ready
+        left, ready = self.budget - len(self.running), self.kv.ready
+        chosen: list[Prefill] = []
         for job in self.prefills:
             # a prompt whose beginning another prefill computes waits until that is computed or in this very forward
             if left < 1 and chosen:

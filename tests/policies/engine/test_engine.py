@@ -3,7 +3,6 @@
 import asyncio
 import math
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.trial import agree
 from policies.tiny import checkpoint
-from search.errors import ConfigError, PolicyError
+from search.errors import ConfigError
 
 BIG = 8 << 20
 SHAPES = [("qwen2", 2, 1), ("llama", 4, 2)]
@@ -157,7 +156,7 @@ def test_a_prompt_token_is_computed_once(small, together, budget):
         for _ in range(25):
             paths.append(rng.choice(paths) + tuple(rng.randrange(4, 7) for _ in range(rng.randrange(1, 5))))
         distinct = {path[: i + 1] for path in paths for i in range(len(path))}
-        asked = rng.sample(paths, len(paths)) + [rng.choice(paths)]
+        asked = [*rng.sample(paths, len(paths)), rng.choice(paths)]
 
         async def ask(engine, asked=asked):
             # draws of one token leave nothing of their own in the cache
@@ -207,144 +206,6 @@ def test_hardly_any_memory_gives_the_same_draws(small):
         assert engine.kv.held <= need // 10
     assert list(map(tokens, rich)) == list(map(tokens, poor))
     assert sum(d.tally.prefilled for d in poor) > sum(d.tally.prefilled for d in rich)
-
-
-def test_finishes_and_watchers(small):
-    def after(count):
-        def make():
-            seen = []
-            return lambda token: seen.append(token) or len(seen) == count
-
-        return make
-
-    ids = some_ids(9, 8)
-    with Running(small) as engine:
-        free = asyncio.run(engine.sample(ids, (4,), limit=12)).draws[0]
-        assert free.finish == "length" and len(free.tokens) == 12
-        stopped = asyncio.run(engine.sample(ids, (4,), limit=12, watch=after(5))).draws[0]
-        assert (stopped.tokens, stopped.finish) == (free.tokens[:5], "stop")
-        ended = asyncio.run(engine.sample(ids, (4,), limit=12, ends=frozenset({free.tokens[4]}), watch=after(5))).draws[
-            0
-        ]
-        assert ended.finish == "end" and ended.tokens == free.tokens[: free.tokens.index(free.tokens[4]) + 1]
-        both = asyncio.run(engine.sample(ids, (4,), limit=5, watch=after(5))).draws[0]
-        assert both.finish == "stop", "the rule comes before the limit"
-
-
-def test_a_cancelled_call_leaves_its_rows_to_others(small):
-    async def run(engine):
-        long = asyncio.create_task(engine.sample(some_ids(1, 5), tuple(range(4)), limit=400))
-        queued = asyncio.create_task(engine.sample(some_ids(2, 5), (1,), limit=400))
-        await asyncio.sleep(0.05)
-        other = asyncio.create_task(engine.sample(some_ids(3, 5), (1,), limit=3))
-        long.cancel()
-        queued.cancel()
-        drawn = await asyncio.wait_for(other, 20)
-        assert len(drawn.draws[0].tokens) == 3
-        for task in (long, queued):
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        # everything lent came back: the whole pool can be lent again
-        again = await engine.sample(some_ids(4, 5), (1, 2, 3, 4), limit=5)
-        assert len(again.draws) == 4
-
-    with Running(small, rows=4) as engine:
-        asyncio.run(run(engine))
-        assert engine.kv.locked == 0 and engine.kv.available == engine.kv.slots
-
-
-def test_a_failing_model_fails_the_calls_that_wait_and_not_the_next(small, monkeypatch):
-    async def run(engine):
-        working = small.backbone.forward
-        calls = [engine.sample(some_ids(i, 5), (1, 2), limit=50) for i in range(3)] + [engine.read(some_ids(1, 4), 0)]
-        tasks = [asyncio.create_task(call) for call in calls]
-        await asyncio.sleep(0.01)
-        monkeypatch.setattr(small.backbone, "forward", lambda **kwargs: (_ for _ in ()).throw(RuntimeError("no power")))
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
-        assert any(isinstance(r, PolicyError) and "no power" in str(r) for r in results)
-        monkeypatch.setattr(small.backbone, "forward", working)
-        assert len((await engine.sample(some_ids(1, 5), (1,), limit=5)).draws) == 1
-
-    with Running(small) as engine:
-        asyncio.run(run(engine))
-
-
-def test_a_failing_watcher_fails_its_own_call_alone(small):
-    def broken():
-        raise_after = iter([False, ZeroDivisionError])
-
-        def watch(token):
-            if next(raise_after):
-                raise ZeroDivisionError("rule")
-            return False
-
-        return watch
-
-    async def run(engine):
-        calls = [
-            engine.sample(some_ids(1, 5), (1, 2), limit=9, watch=broken),
-            engine.sample(some_ids(1, 5), (1, 2), limit=9),
-        ]
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    with Running(small) as engine:
-        bad, good = asyncio.run(run(engine))
-        assert engine.kv.locked == 0
-    assert isinstance(bad, PolicyError) and isinstance(bad.__cause__, ZeroDivisionError)
-    assert len(good.draws) == 2
-
-
-def test_close_fails_what_waits_and_leaves_no_thread(small):
-    async def run(engine):
-        task = asyncio.create_task(engine.sample(some_ids(1, 5), (1,), limit=400))
-        await asyncio.sleep(0.02)
-        await asyncio.to_thread(engine.close)
-        with pytest.raises(PolicyError, match="closed"):
-            await asyncio.wait_for(task, 20)
-        with pytest.raises(PolicyError, match="closed"):
-            await engine.sample(some_ids(1, 5), (1,), limit=4)
-
-    with Running(small) as engine:
-        asyncio.run(run(engine))
-        engine.close()
-    assert not [t for t in threading.enumerate() if t.name == "treewise-engine"]
-
-
-def test_prompts_that_cannot_be_served_are_refused(small):
-    with Running(small, context=40) as engine:
-        for ids, limit in (((), 4), (some_ids(1, 38), 3)):
-            with pytest.raises(PolicyError):
-                asyncio.run(engine.sample(ids, (1,), limit=limit))
-        assert asyncio.run(engine.sample(some_ids(1, 37), (1,), limit=3)).tally.generated == 3
-        assert asyncio.run(engine.sample(some_ids(1, 5), (), limit=3)).draws == ()
-        with pytest.raises(PolicyError):
-            asyncio.run(engine.read(some_ids(1, 5), 5))
-
-
-def test_memory_and_context_must_fit(small):
-    with pytest.raises(ConfigError, match="memory"):
-        Engine(small, 1000)
-    with pytest.raises(ConfigError, match="max_context"):
-        Engine(small, BIG, context=513)
-
-
-def test_release_frees_and_changes_no_draw(small):
-    ids = some_ids(5, 20)
-
-    async def run(engine):
-        before = await engine.sample(ids, (1,), limit=8)
-        held = engine.kv.held
-        engine.release(ids + before.draws[0].tokens, 20)
-        again = await engine.sample(ids, (1,), limit=8)
-        engine.release(ids, 0)
-        await engine.sample(some_ids(6, 3), (1,), limit=1)
-        return before, again, held
-
-    with Running(small) as engine:
-        before, again, held = asyncio.run(run(engine))
-        assert engine.kv.held >= 3
-    assert tokens(before) == tokens(again) and held == 27
-    assert again.tally.reused == 20
 
 
 def test_the_start_check_passes_real_models_and_stops_others(model, monkeypatch):
