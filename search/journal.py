@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -169,12 +170,16 @@ def _fingerprint(role: str, part: Policy | Verifier) -> str:
 
 
 def _request_key(request: Request) -> str:
-    return f"{request.prefix.digest.hex()} {request.sampling!r} {request.seeds}"
+    return _key(request.prefix.digest.hex(), request.sampling, request.seeds)
 
 
 def _prefix_key(prefix: Prefix) -> str:
-    """Tells complete and cut paths apart, which a digest does not."""
-    return f"{prefix.digest.hex()} {prefix.steps[-1].finish if prefix.steps else 'prompt'}"
+    """Of all a verdict may depend on: a digest knows neither the bare question nor whether the path is complete."""
+    return _key(prefix.digest.hex(), prefix.question, [step.finish.value for step in prefix.steps[-1:]])
+
+
+def _key(*content: object) -> str:
+    return blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
 
 def _reply(record: Mapping[str, Any]) -> Reply:
