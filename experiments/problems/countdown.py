@@ -139,7 +139,7 @@ def solve(puzzle: Puzzle, rng: random.Random) -> list[str]:
 def sample(rng: random.Random, *, target: int | None = None, solvable: bool = True, size: int | None = None) -> Puzzle:
     """A puzzle of the family: three or four numbers from 1 to 20, target from 10 to 99 unless given."""
     while True:
-        count = size or rng.choice((3, 4, 4))
+        count = size or rng.choice((3, 4))
         numbers = tuple(rng.randint(1, 20 if rng.random() < 0.4 else 13) for _ in range(count))
         values = reachable(tuple(sorted(numbers)))
         if target is not None:

@@ -15,26 +15,30 @@ def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzl
     return next(countdown.training(rng, target=target, solvable=solvable))
 
 
-def policy_row(rng: random.Random) -> Row:
-    """Right solutions of both families, and single operations."""
-    kind = rng.random()
-    if kind < 0.15:
-        return traces.facts(rng, 8)
-    if kind < 0.5:
+def a_lesson(rng: random.Random, arithmetic_share: float) -> Row:
+    """A right solution of one family or the other."""
+    if rng.random() < arithmetic_share:
         problem = next(arithmetic.training(rng))
         return lesson(problem.question, arithmetic.solve(problem))
     puzzle = a_countdown(rng)
     return lesson(puzzle.question, countdown.solve(puzzle, rng))
 
 
+def policy_row(rng: random.Random) -> Row:
+    """Right solutions of both families, and single operations."""
+    return traces.facts(rng, 8) if rng.random() < 0.1 else a_lesson(rng, arithmetic_share=0.25)
+
+
 def verifier_row(rng: random.Random) -> Row:
-    """Right and wrong reasoning with exact labels; see `traces`."""
+    """What the policy learns, for a verifier must know more than it judges, and right and wrong reasoning; see `traces`."""
     kind = rng.random()
-    if kind < 0.2:
+    if kind < 0.35:
+        return a_lesson(rng, arithmetic_share=0.35)
+    if kind < 0.6:
         return traces.facts(rng, 8)
-    if kind < 0.45:
+    if kind < 0.75:
         slip = 0.0 if rng.random() < 0.35 else 0.2
         return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
-    if kind < 0.75:
+    if kind < 0.87:
         return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.8), rng, 8)
     return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.5 else 0.3)

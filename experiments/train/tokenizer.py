@@ -38,7 +38,8 @@ def build() -> PreTrainedTokenizerFast:
         piece, *rest = as_bytes.pre_tokenize_str(phrase)[0][0]
         for letter in rest:
             piece = merge(piece, letter)
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    # " (" must not be taken out of "Compute (" or ", (": what begins with a space merges last
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=sorted(merges, key=lambda m: m[0].startswith("Ġ"))))
     pairs = Regex(r"\d{1,2}(?=(?:\d{2})*(?!\d))")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pairs, "isolated"), as_bytes])
     tokenizer.decoder = decoders.ByteLevel()

@@ -9,6 +9,7 @@ from experiments.problems.arithmetic import Expression, Operation
 from experiments.problems.countdown import Expressions, Move, Puzzle
 from experiments.train.rows import BAD, GOOD, SEPARATOR, UNKNOWN, Row, encode, first_difference
 from experiments.train.tokenizer import END
+from verifiers.grade.countdown import check
 
 
 def near_miss(n: int, rng: random.Random) -> int:
@@ -122,9 +123,8 @@ def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float) -> Row:
         built.play(move)
         state = countdown.after(state, move)
     answer = built.answer()
-    wrong = rng.random() < 0.15
-    said = misspelt(answer, rng) if wrong else answer
-    alive = alive and not wrong
+    said = misspelt(answer, rng) if rng.random() < 0.15 else answer
+    alive = alive and check(said.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
     row.add(encode(said), learn=alive, label=GOOD if alive else UNKNOWN)
     row.add([END], learn=alive, label=GOOD if alive else BAD)
     return row

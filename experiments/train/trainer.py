@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ class Schedule:
     """How long and how fast.
 
     Attributes:
-        tokens: positions to train on, padding included, before the run ends.
+        tokens: positions to train on, as many as fit in full batches, before the run ends.
         batch: positions per step, about.
         muon, adam: peak learning rates.
         warm_up: steps of linear warm-up.
@@ -48,19 +49,32 @@ class Schedule:
         return max(0.02, fall) * min(1.0, (step + 1) / self.warm_up)
 
 
-def batches(make: RowMaker, size: int, seed: int, step: int, pool: int = 384) -> Iterator[list[Row]]:
-    """Endless batches of rows of like length, about `size` positions each; a pure function of seed and first step."""
-    rng = random.Random(f"{seed} {step}")
-    while True:
-        rows = sorted((make(rng) for _ in range(pool)), key=len)
-        cut, some = [], []
-        for row in rows:
-            if some and (len(some) + 1) * len(row) > size:
+class Batches:
+    """Endless batches of rows of like length, about `size` positions each; where it is can be saved and taken up."""
+
+    def __init__(self, make: RowMaker, size: int, seed: str, rows: int = 384):
+        self.make, self.size, self.seed, self.rows = make, size, seed, rows
+        self.pool, self.taken = 0, 0  # which pool of rows, and how many of its batches are gone
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        while True:
+            for batch in self.cut()[self.taken :]:
+                self.taken += 1
+                yield batch
+            self.pool, self.taken = self.pool + 1, 0
+
+    def cut(self) -> list[list[Row]]:
+        """The batches of the present pool; what remains of the longest rows is dropped, it is not a full batch."""
+        rng = random.Random(f"{self.seed} {self.pool}")
+        cut: list[list[Row]] = []
+        some: list[Row] = []
+        for row in sorted((self.make(rng) for _ in range(self.rows)), key=len):
+            if some and (len(some) + 1) * len(row) > self.size:
                 cut.append(some)
                 some = []
             some.append(row)
-        rng.shuffle(cut)  # the longest remainder is dropped: it is not a full batch
-        yield from cut
+        rng.shuffle(cut)
+        return cut
 
 
 def losses(model: Model, batch: Batch, ends: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
@@ -80,11 +94,16 @@ def losses(model: Model, batch: Batch, ends: Tensor, schedule: Schedule) -> tupl
 class Trainer:
     """One model, its optimizers and its place in the schedule; `save` and `load` are exact."""
 
-    def __init__(self, shape: Shape, schedule: Schedule, make: RowMaker, out: Path, *, ends: list[int], seed: int = 0):
+    def __init__(
+        self, shape: Shape, schedule: Schedule, make: RowMaker, out: Path, *,
+        ends: list[int], seed: int = 0, device: str = "cpu",
+    ):  # fmt: skip
         torch.manual_seed(seed)
-        self.model, self.schedule, self.make, self.out, self.seed = Model(shape), schedule, make, out, seed
-        self.ends = torch.tensor(ends)
+        self.schedule, self.out, self.device = schedule, out, torch.device(device)
+        self.model, self.ends = Model(shape).to(device), torch.tensor(ends, device=device)
         self.step, self.seen, self.seconds = 0, 0, 0.0
+        self.rank, self.workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.batches = Batches(make, schedule.batch, f"{seed} {self.rank}")
         named = dict(self.model.named_parameters())
         matrices = [p for n, p in named.items() if p.dim() == 2 and "embed" not in n and "score.2" not in n]
         others = [p for p in named.values() if all(p is not m for m in matrices)]
@@ -104,38 +123,51 @@ class Trainer:
             "shape": asdict(self.model.shape), "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
             "step": self.step, "seen": self.seen, "seconds": self.seconds,
+            "batches": (self.batches.pool, self.batches.taken),
         }  # fmt: skip
         torch.save(state, part := self.checkpoint.with_suffix(".part"))
         part.replace(self.checkpoint)
 
-    def load(self, path: Path | None = None, *, weights_only: bool = False) -> None:
-        """Takes up a checkpoint; `weights_only` starts a new schedule from its weights."""
-        state = torch.load(path or self.checkpoint)
+    def load(self) -> None:
+        """Takes up the checkpoint where it was left."""
+        state = torch.load(self.checkpoint, map_location=self.device)
         self.model.load_state_dict(state["model"])
-        if not weights_only:
-            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(kept)
-            self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.step, self.seen, self.seconds = state["step"], state["seen"], state["seconds"]
+        self.batches.pool, self.batches.taken = state["batches"]
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Starts from the weights of another model of the same width; layers and head that it lacks begin as identity.
+
+        A fresh layer adds nothing to what passes through it until it has learnt to, so that nothing known is lost.
+        """
+        known = torch.load(checkpoint, map_location=self.device)["model"]
+        for name, p in self.model.named_parameters():
+            if name in known:
+                p.data.copy_(known[name])
+            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+                p.data.zero_()
 
     def run(self, *, every: int = 200, look: Callable[[Model], dict[str, float]] | None = None) -> Model:
         """Trains to the end of the schedule; each `every` steps saves, calls `look` and adds a line to `curve.jsonl`."""
         self.out.mkdir(parents=True, exist_ok=True)
-        device = next(self.model.parameters()).device
         mean = torch.zeros(2)
         started = time.perf_counter()
-        for rows in batches(self.make, self.schedule.batch, self.seed, self.step):
+        for rows in self.batches:
             factor = self.schedule.rate(self.step, self.seen)
             for optimizer, peak in zip(self.optimizers, (self.schedule.muon, self.schedule.adam), strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = peak * factor
-            batch = Batch(*(None if t is None else t.to(device) for t in collate(rows)))
-            with torch.autocast(device.type, torch.bfloat16):
-                language, score = losses(self.model, batch, self.ends.to(device), self.schedule)
+            batch = Batch(*(None if t is None else t.to(self.device) for t in collate(rows)))
+            with torch.autocast(self.device.type, torch.bfloat16):
+                language, score = losses(self.model, batch, self.ends, self.schedule)
             (language + self.schedule.score_weight * score).backward()
+            self.average_gradients()
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            self.step, self.seen = self.step + 1, self.seen + batch.tokens.numel()
+            self.step, self.seen = self.step + 1, self.seen + self.workers * self.schedule.batch
             now = torch.tensor([language.item(), score.item()])
             mean = now if mean.sum() == 0 else 0.98 * mean + 0.02 * now
             done = self.seen >= self.schedule.tokens
@@ -147,8 +179,20 @@ class Trainer:
                 return self.model
         raise AssertionError("batches never end")
 
+    def average_gradients(self) -> None:
+        """Makes one step of all workers' batches; one message, since many small ones cost more than they carry."""
+        if self.workers == 1:
+            return
+        parameters = list(self.model.parameters())
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        dist.all_reduce(flat)
+        for p, g in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = g.view_as(p) / self.workers
+
     def report(self, mean: Tensor, look: Callable[[Model], dict[str, float]] | None) -> None:
-        """Saves, and says where the run is."""
+        """Saves, and says where the run is; the first worker speaks for all."""
+        if self.rank:
+            return
         self.save()
         line = {
             "step": self.step, "tokens": self.seen, "seconds": round(self.seconds, 1),
