@@ -118,11 +118,9 @@ def _shaped(row: Mapping[str, float], sampling: Sampling) -> dict[str, float]:
     weights = {letter: (row[letter] / top) ** (1 / sampling.temperature) for letter in ranked}
     if sampling.top_k:
         weights = {letter: weights[letter] for letter in ranked[: sampling.top_k]}
-    kept: dict[str, float] = {}
-    enough = sampling.top_p * math.fsum(weights.values())
+    kept, mass, enough = {}, 0.0, sampling.top_p * math.fsum(weights.values())
     for letter, weight in weights.items():
-        if math.fsum(kept.values()) >= enough:
+        if mass >= enough:
             break
-        kept[letter] = weight
-    total = math.fsum(kept.values())
-    return {letter: weight / total for letter, weight in kept.items()}
+        kept[letter], mass = weight, mass + weight
+    return {letter: weight / mass for letter, weight in kept.items()}

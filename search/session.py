@@ -46,6 +46,9 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
 
     What is in flight is paid for, so errors are raised only after all calls have ended: the first that is a fault,
     else the first `BudgetExhausted`.
+
+    Parallelism goes by waves: choose nodes, gather one call each, go on. Coroutines that run freely side by side and
+    gather in between make their next calls in an order that depends on replies, and then the tree does too.
     """
     done = await asyncio.gather(*calls, return_exceptions=True)
     errors = [result for result in done if isinstance(result, BaseException)]
@@ -209,7 +212,9 @@ class Session:
         before, mine = self._last, asyncio.Event()
         self._last = mine
         try:
-            return await call
+            result = await call
+            await asyncio.sleep(0)  # even an instant model lets the other coroutines of a wave make their calls
+            return result
         finally:
             try:
                 if before:

@@ -1,9 +1,12 @@
 """What every test may use: coroutine tests, a clock in the test's hand, and small worlds to search."""
 
 import asyncio
+import functools
 import inspect
 from dataclasses import dataclass
+from itertools import cycle, islice
 
+import hypothesis
 import pytest
 
 from policies.toy import Toy
@@ -12,19 +15,21 @@ from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
 from search.session import Session
 from search.steps import Tokens
-from search.types import Sampling, Segment
+from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
 from search.worlds import World
 from verifiers.toy import Hidden
+
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Runs tests that are coroutine functions."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = pyfuncitem._fixtureinfo.argnames
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
+    """Runs tests that are coroutine functions, alone or under `hypothesis.given`."""
+    given = getattr(pyfuncitem.obj, "hypothesis", None)
+    holder, name = (given, "inner_test") if given else (pyfuncitem, "obj")
+    if inspect.iscoroutinefunction(test := getattr(holder, name)):
+        setattr(holder, name, functools.wraps(test)(lambda *args, **fields: asyncio.run(test(*args, **fields))))
 
 
 @dataclass
@@ -62,6 +67,52 @@ def session():
         return Session(text("q"), policy or Toy(), verifier or Hidden("abcab"), **settings)
 
     return make
+
+
+class Explicit:
+    """A finite tree of words as policy and verifier: the i-th seed of a request gives the i-th child, in turn.
+
+    Attributes:
+        goals: words that end.
+        cost: of the step to each word.
+        togo: least cost from each word to a goal.
+        scores: what the verifier says of each word; 0.5 unless set.
+    """
+
+    def __init__(self, rng, width=3, depth=5):
+        self.width, self.cost, self.goals, self.scores = width, {}, set(), {}
+        self.children = {}
+        self._grow("", depth, rng)
+        self.togo = {}
+        for word in sorted([*self.cost, ""], key=len, reverse=True):
+            below = [self.cost[child] + self.togo[child] for child in self.children.get(word, ())]
+            self.togo[word] = 0.0 if word in self.goals else min(below)
+
+    def _grow(self, word, depth, rng):
+        if depth == 0 or (len(word) > 1 and rng.random() < 0.2):
+            self.goals.add(word)
+            return
+        self.children[word] = [word + "abcdefgh"[i] for i in range(self.width)]
+        for child in self.children[word]:
+            self.cost[child] = rng.random()
+            self._grow(child, depth - 1, rng)
+
+    async def sample(self, requests):
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request):
+        children = list(islice(cycle(self.children[request.prefix.text]), len(request.seeds)))
+        ends = [Finish.END if child in self.goals else Finish.STEP for child in children]
+        segments = tuple(text(child[-1], finish=finish) for child, finish in zip(children, ends, strict=True))
+        return Reply(segments, Cost(generated=len(segments), policy_calls=1))
+
+    async def score(self, prefixes):
+        return [Verdict(self.scores.get(prefix.text, 0.5)) for prefix in prefixes]
+
+
+@pytest.fixture
+def explicit():
+    return Explicit
 
 
 # Every search under every law (tests/laws): the name says what is special about the setting.

@@ -1,4 +1,4 @@
-"""Arithmetic problems: evaluate an expression of + - * over whole numbers, one operation a step."""
+"""Arithmetic problems: evaluate an expression with one product among sums and differences, one operation a step."""
 
 from __future__ import annotations
 
@@ -137,8 +137,12 @@ def build(rng: random.Random, operations: int) -> Expression:
 
 
 def sample(rng: random.Random) -> Problem:
-    """A problem of the family: two to five operations."""
-    return Problem(build(rng, rng.randint(2, 5)))
+    """A problem of the family: two to four operations, one of them a product."""
+    operations = rng.randint(2, 4)
+    while True:
+        problem = Problem(build(rng, operations))
+        if problem.key.count("*") == 1:
+            return problem
 
 
 def training(rng: random.Random) -> Iterator[Problem]:

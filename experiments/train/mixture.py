@@ -10,9 +10,9 @@ from experiments.train.rows import Row, lesson
 
 
 def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzle:
-    """A training puzzle; one in five has target 24 (and so at least one number above 13, or three numbers)."""
+    """A training puzzle, of three or four numbers alike; of one in five the target is 24, and then a number above 13."""
     target = 24 if rng.random() < 0.2 else None
-    return next(countdown.training(rng, target=target, solvable=solvable))
+    return next(countdown.training(rng, target=target, solvable=solvable, size=rng.choice((3, 4))))
 
 
 def a_lesson(rng: random.Random, arithmetic_share: float) -> Row:

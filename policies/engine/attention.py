@@ -76,9 +76,7 @@ def attend(
     plan: Plan | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of the packed tokens: query [1, heads, N, width], key and value [1, key heads, N, width].
-
-    Grouped-query attention needs no copy: the query heads that share a key head become further queries of it.
+    """`packed` as `transformers` calls it: query [1, heads, N, width], key and value [1, key heads, N, width].
 
     Returns:
         [1, N, heads, width], None.
@@ -92,38 +90,56 @@ def attend(
     for name in ("softcap", "s_aux", "position_bias"):
         if other.get(name) is not None:
             raise PolicyError(f"the embedded engine does not support attention with {name!r}")
-    pool = plan.pool[module.layer_idx]
-    pool.index_copy_(0, plan.write, torch.stack((key[0].transpose(0, 1), value[0].transpose(0, 1)), 1))
-    heads, total, width = query.shape[1:]
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    return packed(plan, module.layer_idx, query, key, value, scaling, sliding_window or 0)[None], None
+
+
+def packed(
+    plan: Plan,
+    layer: int,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float | None,
+    window: int = 0,
+) -> torch.Tensor:
+    """Attention of N packed tokens: query [N, heads, width], key and value [N, key heads, width] -> like query.
+
+    Grouped-query attention needs no copy: the query heads that share a key head become further queries of it.
+    """
+    pool = plan.pool[layer]
+    pool.index_copy_(0, plan.write, torch.stack((key, value), 1))
+    total, heads, width = query.shape
     shared = key.shape[1]
     share = heads // shared
     flat = pool.view(pool.shape[0], -1)
-    out = None if len(plan.groups) == 1 and plan.groups[0].plain == 0 else query.new_empty(total, heads, width)
+    whole = len(plan.groups) == 1 and plan.groups[0].plain == 0
+    out = query if whole else query.new_empty(total, heads, width)
     for group in plan.groups:
         rows, new, span = group.shape
         context = flat.index_select(0, group.table).view(rows, span, 2, shared, width)
-        picked = (
-            query[0, :, group.plain : group.plain + rows * new]
-            if group.plain >= 0
-            else query[0].index_select(1, group.tokens)
-        )
-        picked = picked.view(shared, share, rows, new, width).permute(2, 0, 1, 3, 4)
+        first, last = group.plain, group.plain + rows * new
+        asked = query[first:last] if group.plain >= 0 else query.index_select(0, group.tokens)
+        asked = asked.reshape(rows, new, shared, share, width)
+        # one new token per row: the layout is already that of `share` queries per key head
+        asked = asked[:, 0] if new == 1 else asked.permute(0, 2, 3, 1, 4).reshape(rows, shared, share * new, width)
         result = scaled_dot_product_attention(
-            picked.reshape(rows, shared, share * new, width),
+            asked,
             context[:, :, 0].transpose(1, 2),
             context[:, :, 1].transpose(1, 2),
-            attn_mask=group.mask(sliding_window or 0, share, query.dtype),
-            scale=scaling,
+            attn_mask=group.mask(window, share, query.dtype),
+            scale=scale,
         )
-        result = result.view(rows, shared, share, new, width).permute(0, 3, 1, 2, 4).reshape(-1, heads, width)
-        if out is None:
-            return result[None], None
+        if new > 1:
+            result = result.view(rows, shared, share, new, width).permute(0, 3, 1, 2, 4)
+        result = result.reshape(-1, heads, width)
+        if whole:
+            return result
         if group.plain >= 0:
-            out[group.plain : group.plain + rows * new] = result
+            out[first:last] = result
         else:
             out.index_copy_(0, group.tokens, result)  # padding repeats a token and computes the same for it
-    assert out is not None
-    return out[None], None
+    return out
 
 
 AttentionInterface.register(NAME, attend)

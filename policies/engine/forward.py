@@ -12,7 +12,6 @@ from policies.engine.attention import Group, Plan
 from policies.engine.load import Model
 from policies.engine.schedule import Prefill, Scheduler
 
-
 BLOCK = 64  # running rows that attend together
 
 
@@ -41,9 +40,9 @@ def forward(model: Model, schedule: Scheduler) -> Computed | None:
         at = len(rows)
         # blocks of rows: what a block reads stays in the processor's cache between gathering and attending
         for begin in range(0, at, BLOCK):
-            some, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
-            table = schedule.table[some, : int(last.max()) + 1]
-            groups.append(_group(np.arange(begin, begin + len(some)), table, last[:, None], begin, device))
+            block, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
+            table = schedule.table[block, : int(last.max()) + 1]
+            groups.append(_group(np.arange(begin, begin + len(block)), table, last[:, None], begin, device))
     for _, bucket in groupby(jobs, key=_bucket):
         some = list(bucket)
         new = max(job.chunk for job in some)

@@ -162,7 +162,7 @@ class KV:
             if count > self._left:
                 raise MemoryError(f"{count} slots wanted, {self._left} left")
         self._left -= count
-        slots = self._free[self._left : self._left + count].copy()
+        slots = self._free[self._left : self._left + count][::-1].copy()
         self._owner[slots] = LENT
         self.ready[slots] = False
         return slots

@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTr
 from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
+from policies.engine.lean import Lean, suits
 from search.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -36,7 +37,7 @@ class Model:
         whole: the model as `transformers` runs it, for the check at the start.
     """
 
-    backbone: torch.nn.Module
+    backbone: Callable[..., Any]
     head: Callable[[torch.Tensor], torch.Tensor]
     layers: int
     heads: int
@@ -108,10 +109,10 @@ def size_in_bytes(memory: str | int) -> int:
     return total
 
 
-def language_model(path: Path, dtype: str, device: str) -> Model:
-    """A decoder-only model with its language model head."""
+def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
+    """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
     full = _pretrained(AutoModelForCausalLM, path, dtype, device)
-    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device)
+    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
 
 
 def scoring_model(path: Path, dtype: str, device: str) -> Model:
@@ -160,11 +161,11 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
     return model.to(device).eval()
 
 
-def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str) -> Model:
+def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
     return Model(
-        backbone=backbone,
+        backbone=Lean(backbone) if lean and suits(backbone) else backbone,
         head=head,
         layers=config.num_hidden_layers,
         heads=getattr(config, "num_key_value_heads", None) or queries,

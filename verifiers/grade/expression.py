@@ -14,7 +14,7 @@ LONGEST = 400  # characters of an expression
 DEEPEST = 60  # nested brackets and signs
 MOST_DIGITS = 15  # of one number
 
-TOKEN = re.compile(r"\s*(?:(\d+)|(\\frac|[-+*/(){}]))")
+TOKEN = re.compile(r"\s*(?:([0-9]+)|(\\frac|[-+*/(){}]))")
 SPELLINGS = [
     (
         re.compile(
@@ -193,25 +193,27 @@ def canonical(expression: Expression) -> str:
     `(10-4)(13-9)` agree; `3*8` and `4*6` do not, though their values do. Values are not looked at.
     """
     sign, text = _form(expression)
-    return text if sign > 0 else f"-{text}"
+    return f"-{text}" if sign < 0 else text
 
 
 def _form(expression: Expression) -> tuple[int, str]:
-    """Sign and text of the form; the text starts with no sign."""
+    """Sign and text of the form; the text starts with no sign. Sign 0: the opposite has the same form, as `1-1` has."""
     if not expression.op:
         return 1, str(int(expression.value))
     if expression.op in "+-":
-        terms = sorted((text, sign) for sign, text in _terms(expression, 1))
+        terms = list(_terms(expression, 1))
         if len(terms) == 1:
-            return terms[0][1], terms[0][0]
-        lead = terms[0][1]
-        return lead, "(" + "".join(("+" if sign == lead else "-") + text for text, sign in terms)[1:] + ")"
+            return terms[0]
+        # Of the sum and its opposite, the one that comes first in this order; it starts with a positive term.
+        as_is, turned = (sorted((text, -turn * own) for own, text in terms) for turn in (1, -1))
+        sign, ordered = (1, as_is) if as_is < turned else (-1, turned) if turned < as_is else (0, as_is)
+        return sign, "(" + "".join(("-" if below > 0 else "+") + text for text, below in ordered)[1:] + ")"
     above: list[str] = []
     below: list[str] = []
     sign = 1
-    for power, factor in _factors(expression, 1):
+    for turn, power, factor in _factors(expression, 1):
         own, text = _form(factor)
-        sign *= own
+        sign *= own * turn
         (above if power > 0 else below).append(text)
     text = "*".join(sorted(above) or ["1"]) + "".join(f"/{text}" for text in sorted(below))
     return sign, text
@@ -228,10 +230,15 @@ def _terms(expression: Expression, sign: int) -> Iterator[tuple[int, str]]:
         yield own * sign, text
 
 
-def _factors(expression: Expression, power: int) -> Iterator[tuple[int, Expression]]:
-    if expression.op and expression.op in "*/":
-        left, right = expression.operands()
+def _factors(expression: Expression, power: int) -> Iterator[tuple[int, int, Expression]]:
+    """Sign, power (1 or -1) and expression of each factor."""
+    left, right = expression.operands() or (None, None)
+    if left is None or right is None or (expression.op in "+-" and left is not NOTHING):
+        yield 1, power, expression
+    elif left is NOTHING:  # a sign in front goes to the first factor
+        first, *rest = _factors(right, power)
+        yield -first[0], first[1], first[2]
+        yield from rest
+    else:
         yield from _factors(left, power)
         yield from _factors(right, -power if expression.op == "/" else power)
-    else:
-        yield power, expression

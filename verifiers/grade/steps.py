@@ -20,7 +20,7 @@ State = tuple[Fraction, ...]  # the numbers left, ascending
 
 MOST_NUMBERS = 6  # of a state whose reach is searched; six numbers have some millions of expressions
 MOVE = re.compile(r"(.+?)=([^=()]+?)\(\s*left\s*:([^()]*)\)\s*\.?", re.IGNORECASE)
-REWRITE = re.compile(r"([^=]+)=([^=,]+?)(?:,([^=]+))?\.?")
+REWRITE = re.compile(r"([^=]+)=([^=,]+?)(?:,([^=]+))?")
 
 
 class StepError(ValueError):
@@ -130,7 +130,7 @@ def rewrite(line: str, before: Expression) -> Expression:
     Valid: one operation on two numbers with its right result, and a rest with the same value as `before` and one
     operation fewer; any order of work will do. The last operation leaves no rest: its result is the rest.
     """
-    match = REWRITE.fullmatch(line.strip())
+    match = REWRITE.fullmatch(line.strip().rstrip("."))
     if match is None:
         raise StepError("not of the form a op b=c, rest")
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,19 +90,32 @@ def test_a_cancelled_call_leaves_its_rows_to_others(small):
         assert engine.kv.locked == 0 and engine.kv.available == engine.kv.slots
 
 
-def test_a_failing_model_fails_the_calls_that_wait_and_not_the_next(small, monkeypatch):
+class Switch:
+    """A backbone that can be broken."""
+
+    def __init__(self, backbone):
+        self.backbone, self.broken = backbone, False
+
+    def __call__(self, **arguments):
+        if self.broken:
+            raise RuntimeError("no power")
+        return self.backbone(**arguments)
+
+
+def test_a_failing_model_fails_the_calls_that_wait_and_not_the_next(small):
+    switch = Switch(small.backbone)
+
     async def run(engine):
-        working = small.backbone.forward
         calls = [engine.sample(some_ids(i, 5), (1, 2), limit=50) for i in range(3)] + [engine.read(some_ids(1, 4), 0)]
         tasks = [asyncio.create_task(call) for call in calls]
         await asyncio.sleep(0.01)
-        monkeypatch.setattr(small.backbone, "forward", lambda **kwargs: (_ for _ in ()).throw(RuntimeError("no power")))
+        switch.broken = True
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
         assert any(isinstance(r, PolicyError) and "no power" in str(r) for r in results)
-        monkeypatch.setattr(small.backbone, "forward", working)
+        switch.broken = False
         assert len((await engine.sample(some_ids(1, 5), (1,), limit=5)).draws) == 1
 
-    with Running(small) as engine:
+    with Running(replace(small, backbone=switch)) as engine:
         asyncio.run(run(engine))
 
 

@@ -16,7 +16,7 @@ from policies.tiny import checkpoint
 from search.errors import ConfigError
 
 BIG = 8 << 20
-SHAPES = [("qwen2", 2, 1), ("llama", 4, 2)]
+SHAPES = [("qwen2", 2, 1), ("llama", 4, 2)]  # architecture, heads, key heads
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda s: f"{s[0]}-{s[1]}-{s[2]}")
@@ -25,9 +25,9 @@ def folder(request, tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp("model"), architecture, heads=heads, shared=shared, end_bias=2.0)
 
 
-@pytest.fixture(scope="module")
-def model(folder):
-    return load.language_model(Path(folder), "float32", "cpu")
+@pytest.fixture(scope="module", params=[True, False], ids=["lean", "plain"])
+def model(request, folder):
+    return load.language_model(Path(folder), "float32", "cpu", lean=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -208,13 +208,16 @@ def test_hardly_any_memory_gives_the_same_draws(small):
     assert sum(d.tally.prefilled for d in poor) > sum(d.tally.prefilled for d in rich)
 
 
-def test_the_start_check_passes_real_models_and_stops_others(model, monkeypatch):
+def test_the_start_check_passes_real_models_and_stops_others(folder, model, monkeypatch):
     agree(model, "good")
-    monkeypatch.setattr(model.backbone.layers[0].self_attn, "scaling", 10.0)
-    agree(model, "good with another scale")
-    monkeypatch.setattr("policies.engine.attention.scaled_dot_product_attention", lambda q, k, v, **_: q)
+    with monkeypatch.context() as patch:
+        patch.setattr("policies.engine.attention.scaled_dot_product_attention", lambda q, k, v, **_: q)
+        with pytest.raises(ConfigError, match="another back end"):
+            agree(model, "wrong attention")
+    changed = load.language_model(Path(folder), "float32", "cpu")
+    changed.backbone._eps = 1.0
     with pytest.raises(ConfigError, match="another back end"):
-        agree(model, "bad")
+        agree(changed, "wrong norm")
 
 
 def test_bfloat16_draws_and_their_log_probabilities(folder):
