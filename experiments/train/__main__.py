@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder; file of `samples`; model folder of `export`")
     parser.add_argument("--tokens", type=float, default=10e6, help="positions to train on")
     parser.add_argument("--decay", type=float, default=0.6, help="last share of them with a falling learning rate")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights to start from; what `export` writes out")
+    parser.add_argument("--weights", type=Path, help="checkpoint whose weights to start from; what `export` writes out")
     parser.add_argument("--samples", type=Path, help="samples of the policy (prm only); half of its rows")
     parser.add_argument("--model", help="folder of the policy that is sampled")
     parser.add_argument("--problems", type=int, default=6000, help="how many are sampled")
@@ -48,7 +48,7 @@ def main() -> None:
         asyncio.run(write(o.model, o.out, o.problems, o.draws, o.seed))
         return
     if o.what == "export":
-        state = torch.load(o.start)
+        state = torch.load(o.weights)
         model = Model(Shape(**state["shape"]))
         model.load_state_dict(state["model"])
         export(model, o.out)
@@ -68,8 +68,8 @@ def main() -> None:
     trainer = Trainer(SHAPES[o.what], schedule, make, o.out, ends=ends, seed=o.seed, device=o.device)
     if trainer.checkpoint.exists():
         trainer.load()
-    elif o.start:
-        trainer.start_from(o.start)
+    elif o.weights:
+        trainer.start_from(o.weights)
     trainer.run()
 
 
