@@ -1,15 +1,16 @@
 """What the models answered, in an append-only file: to resume, run the search again and it flies through.
 
-JSON lines. The first is a header, `{"version", "fingerprints"}`; each other is one answered request or one verdict,
-with its cost, so that a resumed run has the same ledger. A draw is a function of prefix, sampling and seed, so the
-answer to a request is too, and may be replayed wherever the same request is made. Lines are flushed one by one: a
-process that dies loses at most the line it was writing, which is cut off when the file is opened again.
+JSON lines: a header, `{"version"}`; whose answers these are, `{"role", "fingerprint"}`; and one line per answered
+request or verdict, with its cost, so that a resumed run has the same ledger. A draw is a function of prefix, sampling
+and seed, so the answer to a request is too, and may be replayed wherever the same request is made. Lines are flushed
+one by one: a process that dies loses at most the line it was writing, which is cut off when the file is opened again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +35,11 @@ class Journal:
         self.fingerprints: dict[str, str] = {}  # by role, of the models whose answers it holds
         self._offsets: dict[str, int] = {}
         self._file = self.path.open("a+b")
-        self._opened = self._load()
+        try:
+            self._load()
+        except JournalError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Journal:
         return self
@@ -50,15 +55,14 @@ class Journal:
 
     def claim(self, role: str, fingerprint: str) -> None:
         """Says whose answers these are; raises JournalError if the journal holds answers of others."""
-        known = self.fingerprints.get(role)
-        if known == fingerprint:
-            return
-        if self._opened or known is not None:
+        if (known := self.fingerprints.get(role)) is None:
+            self._write({"role": role, "fingerprint": fingerprint})
+            self.fingerprints[role] = fingerprint
+        elif known != fingerprint:
             raise JournalError(
                 f"{self.path} holds answers of another {role} ({known}, not {fingerprint}): "
                 "go on with the models and settings it began with, or begin another file"
             )
-        self.fingerprints[role] = fingerprint
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The record under `key`."""
@@ -70,9 +74,6 @@ class Journal:
 
     def put(self, key: str, record: Mapping[str, Any]) -> None:
         """Appends `record` under `key`; it is with the operating system when this returns."""
-        if not self._opened:
-            self._write({"version": VERSION, "fingerprints": self.fingerprints})
-            self._opened = True
         self._offsets[key] = self._write({"key": key, **record})
 
     def _write(self, line: Mapping[str, Any]) -> int:
@@ -81,8 +82,8 @@ class Journal:
         self._file.flush()
         return offset
 
-    def _load(self) -> bool:
-        """Reads header and keys, cutting off a torn last line; whether there is a header."""
+    def _load(self) -> None:
+        """Reads what the file holds, cutting off a torn last line; begins one that is empty."""
         self._file.seek(0)
         end = 0
         for number, line in enumerate(self._file, start=1):
@@ -90,17 +91,20 @@ class Journal:
                 self._file.truncate(end)
                 break
             try:
-                record = json.loads(line)
-                if number > 1:
-                    self._offsets[record["key"]] = end
-                elif record["version"] != VERSION:
-                    raise JournalError(f"{self.path}: version {record['version']}, this reads version {VERSION}")
-                else:
-                    self.fingerprints = dict(record["fingerprints"])
+                self._learn(json.loads(line), end, first=number == 1)
             except (ValueError, KeyError, TypeError) as error:
                 raise JournalError(f"{self.path}, line {number}: not a line of a journal ({error})") from None
             end += len(line)
-        return end > 0
+        if not end:
+            self._write({"version": VERSION})
+
+    def _learn(self, record: Mapping[str, Any], offset: int, first: bool) -> None:
+        if first and record["version"] != VERSION:
+            raise JournalError(f"{self.path}: version {record['version']}, this reads version {VERSION}")
+        if "role" in record:
+            self.fingerprints[record["role"]] = record["fingerprint"]
+        elif not first:
+            self._offsets[record["key"]] = offset
 
 
 class Journaled:
@@ -169,12 +173,16 @@ def _fingerprint(role: str, part: Policy | Verifier) -> str:
 
 
 def _request_key(request: Request) -> str:
-    return f"{request.prefix.digest.hex()} {request.sampling!r} {request.seeds}"
+    return _key(request.prefix.digest.hex(), request.sampling, request.seeds)
 
 
 def _prefix_key(prefix: Prefix) -> str:
-    """Tells complete and cut paths apart, which a digest does not."""
-    return f"{prefix.digest.hex()} {prefix.steps[-1].finish if prefix.steps else 'prompt'}"
+    """Of all a verdict may depend on: a digest knows neither the bare question nor whether the path is complete."""
+    return _key(prefix.digest.hex(), prefix.question, [step.finish.value for step in prefix.steps[-1:]])
+
+
+def _key(*content: object) -> str:
+    return blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
 
 def _reply(record: Mapping[str, Any]) -> Reply:

@@ -27,7 +27,7 @@ class Search(Protocol):
 class Nominates(Protocol):
     """A search with its own idea of the best answer in an unfinished tree; asked when its budget ends."""
 
-    def best(self, s: Session) -> Node | None: ...
+    def nominate(self, s: Session) -> Node | None: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def run(
     except BudgetExhausted as limit:
         stopped = limit.kind
         if isinstance(search, Nominates):
-            answer = search.best(session)
+            answer = search.nominate(session)
     answers = session.tree.answers() or (session.tree.answers(truncated=True) if select.truncated else [])
     if answer is None and answers:
         try:

@@ -46,6 +46,9 @@ async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
 
     What is in flight is paid for, so errors are raised only after all calls have ended: the first that is a fault,
     else the first `BudgetExhausted`.
+
+    Parallelism goes by waves: choose nodes, gather one call each, go on. Coroutines that run freely side by side and
+    gather in between make their next calls in an order that depends on replies, and then the tree does too.
     """
     done = await asyncio.gather(*calls, return_exceptions=True)
     errors = [result for result in done if isinstance(result, BaseException)]
@@ -92,7 +95,7 @@ class Session:
         self.tree = Tree(prompt, question)
         self.policy, self.verifier, self.budget = policy, verifier, budget or Budget()
         self.step, self.whole, self.seed = step, whole, seed
-        self.rng = random.Random(seed_of(seed, self.root.prefix, step, 0))
+        self.rng = random.Random(f"{seed} {self.root.prefix.digest.hex()}")
         self._sinks, self._clock, self._began, self._seq = sinks, clock, clock(), 0
         self._judging: set[Node] = set()
         self._last: asyncio.Event | None = None  # set when the latest call so far has taken effect
@@ -110,19 +113,16 @@ class Session:
 
     async def expand(self, node: Node, k: int) -> list[Node]:
         """Draws `k` next steps after `node` (k >= 1) and adds them; the distinct children drawn, first seen first."""
-        first, node.draws = node.draws, node.draws + k  # reserved before the await: order of calls, not of replies
-        return self._grow(node, await self._draw(node, first, k, self.step), whole=False)
+        return self._grow(node, await self._draw(node, k, whole=False), whole=False)
 
     async def complete(self, node: Node) -> Node:
         """Draws one completion of `node` to the end of sequence and adds it as one child."""
-        first, node.completions = node.completions, node.completions + 1
-        (leaf,) = self._grow(node, await self._draw(node, first, 1, self.whole), whole=True)
+        (leaf,) = self._grow(node, await self._draw(node, 1, whole=True), whole=True)
         return leaf
 
     async def simulate(self, node: Node, n: int = 1) -> tuple[Segment, ...]:
         """Draws `n` completions of `node` to the end of sequence (n >= 1); the tree does not grow."""
-        first, node.completions = node.completions, node.completions + n
-        segments = await self._draw(node, first, n, self.whole)
+        segments = await self._draw(node, n, whole=True)
         self._emit(Simulated, node=node.id, segments=segments)
         return segments
 
@@ -166,12 +166,14 @@ class Session:
         """Emits the last event; for `search.run`, not for algorithms."""
         self._emit(Finished, stopped=stopped, answer=answer.id if answer else None, spent=self.budget.spent)
 
-    async def _draw(self, node: Node, first: int, k: int, sampling: Sampling) -> tuple[Segment, ...]:
+    async def _draw(self, node: Node, k: int, whole: bool) -> tuple[Segment, ...]:
         if k < 1:
             raise ValueError(f"{k} draws asked for; at least 1 is needed")
         if node.terminal:
             raise ValueError(f"nothing can follow {node}: its path has ended")
         self.budget.check(SAMPLING)
+        first = node.reserve(k, whole)  # before the await: numbers follow the order of calls, not of replies
+        sampling = self.whole if whole else self.step
         seeds = tuple(seed_of(self.seed, node.prefix, sampling, first + i) for i in range(k))
         left = self.budget.allowance()
         if left < k * sampling.max_tokens:
@@ -210,7 +212,9 @@ class Session:
         before, mine = self._last, asyncio.Event()
         self._last = mine
         try:
-            return await call
+            result = await call
+            await asyncio.sleep(0)  # even an instant model lets the other coroutines of a wave make their calls
+            return result
         finally:
             try:
                 if before:

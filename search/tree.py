@@ -105,6 +105,14 @@ class Node:
         """Segments after the prompt."""
         return len(self.prefix.steps)
 
+    def reserve(self, draws: int, whole: bool) -> int:
+        """Counts `draws` more draws of a kind (`whole`: to the end of sequence); the number of the first."""
+        if whole:
+            self.completions += draws
+            return self.completions - draws
+        self.draws += draws
+        return self.draws - draws
+
     def path(self) -> list[Node]:
         """Root first, this node last."""
         path: list[Node] = []
@@ -160,8 +168,8 @@ class Tree:
     def table(self) -> dict[str, np.ndarray]:
         """Columns with one row per node, for analysis.
 
-        parent is -1 for the root, tokens and logprob (nats) are those of the node's own segment; every name used in
-        `notes` is a column, nan where a node lacks it.
+        parent is -1 for the root; tokens and logprob (nats) are those of the node's own segment; each name used in
+        `notes` has a column `notes.NAME`, nan where a node lacks it.
         """
         nodes = self.nodes
         columns = {
@@ -178,8 +186,8 @@ class Tree:
             "value": np.array([n.value for n in nodes]),
             "pruned": np.array([n.pruned for n in nodes]),
         }
-        for name in sorted({name for n in nodes for name in n.notes} - columns.keys()):
-            columns[name] = np.array([n.notes.get(name, math.nan) for n in nodes])
+        for name in sorted({name for n in nodes for name in n.notes}):
+            columns[f"notes.{name}"] = np.array([n.notes.get(name, math.nan) for n in nodes])
         return columns
 
     def to_json(self) -> dict[str, Any]:
@@ -239,11 +247,11 @@ class Tree:
                 if segment is not None:
                     self.add(nodes[parent], segment).times = 0
                 nodes[id].times += draws
-                _count(nodes[parent], draws, whole)
+                nodes[parent].reserve(draws, whole)
             case Scored(node=id, value=value, steps=steps):
                 nodes[id].score, nodes[id].step_scores = value, steps
             case Simulated(node=id, segments=segments):
-                _count(nodes[id], len(segments), whole=True)
+                nodes[id].reserve(len(segments), whole=True)
             case Backed(path=path, value=value):
                 for id in path:
                     nodes[id].visits += 1
@@ -254,13 +262,6 @@ class Tree:
                 nodes[id].pruned = True
             case Charged(node=id, cost=cost):
                 nodes[id].cost += cost
-
-
-def _count(node: Node, draws: int, whole: bool) -> None:
-    if whole:
-        node.completions += draws
-    else:
-        node.draws += draws
 
 
 _COUNTERS = ("times", "draws", "completions", "visits", "total", "pruned")

@@ -81,7 +81,7 @@ class AStar:
                         dropped = frontier.push(child, *self.key(child))
                         if dropped:
                             s.prune(dropped)
-        return self.best(s)
+        return self.nominate(s)
 
     def pop(self, frontier: Frontier) -> list[Node]:
         """The next complete node alone, or up to `parallel` open ones."""
@@ -93,6 +93,6 @@ class AStar:
     def key(self, node: Node) -> tuple[float, ...]:
         return round(node.notes["f"], 6), -node.depth, -node.score
 
-    def best(self, s: Session) -> Node | None:
+    def nominate(self, s: Session) -> Node | None:
         """Of the answers generated the first in line; what is nominated when the budget ends."""
         return min((node for node in s.tree.answers() if "f" in node.notes), key=self.key, default=None)

@@ -44,23 +44,30 @@ class Beam:
             raise ConfigError("subtrees", self.subtrees, f"give a divisor of beams={self.beams}")
 
     async def __call__(self, s: Session) -> Node | None:
-        await gather(self.search(s, self.beams // self.subtrees) for _ in range(self.subtrees))
+        forest = [[s.root]] * self.subtrees  # one beam per subtree; they march in step
+        for _ in range(self.depth):
+            grown = await gather(self.grow(s, beam) for beam in forest)
+            children = list(chain.from_iterable(grown))
+            if not children:
+                break
+            await s.score(children)
+            forest = [self.keep(beam, steps) for beam, steps in zip(forest, grown, strict=True)]
+            kept = set(chain.from_iterable(forest))
+            for node in dict.fromkeys(children):
+                if node not in kept:
+                    s.prune(node)
+        await gather(s.complete(node) for beam in forest for node in beam if not node.terminal)
         return None
 
-    async def search(self, s: Session, beams: int) -> None:
-        beam = [s.root]
-        for _ in range(self.depth):
-            completed = [node for node in beam if node.terminal]
-            active = [node for node in beam if not node.terminal]
-            if not active:
-                return
-            places = Counter(islice(cycle(active), beams - len(completed)))
-            steps = await gather(s.expand(node, self.width * n) for node, n in places.items())
-            children = list(chain.from_iterable(steps))
-            await s.score(children)
-            alive = [node for node in completed + children if node.complete or not node.terminal]
-            ranked = sorted(alive, key=lambda node: -node.score)
-            beam = ranked[:beams]
-            for node in ranked[beams:]:
-                s.prune(node)
-        await gather(s.complete(node) for node in beam if not node.terminal)
+    async def grow(self, s: Session, beam: list[Node]) -> list[Node]:
+        """The next steps of one beam. What is completed has its place; the others share the places left."""
+        active = [node for node in beam if not node.terminal]
+        places = Counter(islice(cycle(active), self.beams // self.subtrees - (len(beam) - len(active))))
+        steps = await gather(s.expand(node, self.width * n) for node, n in places.items())
+        return list(chain.from_iterable(steps))
+
+    def keep(self, beam: list[Node], steps: list[Node]) -> list[Node]:
+        """The best of what `beam` has completed and of the `steps` that are not dead; of equals the older."""
+        completed = [node for node in beam if node.terminal]
+        alive = [node for node in steps if node.complete or not node.terminal]
+        return sorted(completed + alive, key=lambda node: -node.score)[: self.beams // self.subtrees]

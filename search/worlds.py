@@ -1,0 +1,129 @@
+"""Small worlds to try a search in: problems with instant models, and models that are late or keep accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search import events
+from search.budget import JUDGING, SAMPLING, Budget
+from search.ports import Grader, Policy, Verifier
+from search.run import Outcome, Search, run
+from search.select import Best, SameText, Selector
+from search.session import Session, gather
+from search.types import Cost, Prefix, Reply, Request, Sampling, Segment, Verdict
+
+
+@dataclass(frozen=True)
+class World:
+    """Problems, and models to search them with. Sessions have a clock that stands still, so that events compare."""
+
+    policy: Policy
+    verifier: Verifier
+    prompts: Sequence[Segment]
+    step: Sampling
+    whole: Sampling = Sampling()
+    select: Selector = Best()
+    grader: Grader = SameText()
+    seed: int = 0
+
+    async def run(self, search: Search, prompt: Segment, budget: Budget | None = None) -> Trial:
+        """One search over one problem."""
+        seen: list[events.Event] = []
+        session = Session(
+            prompt,
+            self.policy,
+            self.verifier,
+            budget or Budget(clock=still),
+            step=self.step,
+            whole=self.whole,
+            seed=self.seed,
+            sinks=[seen.append],
+            clock=still,
+        )
+        return Trial(await run(search, session, self.select, self.grader), seen)
+
+    async def run_all(self, search: Search) -> list[Trial]:
+        """All problems at once."""
+        return await gather(self.run(search, prompt) for prompt in self.prompts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a run gave and emitted."""
+
+    outcome: Outcome
+    seen: list[events.Event]
+
+    def record(self) -> dict[str, Any]:
+        """Everything there is to compare, in plain values."""
+        answer = self.outcome.answer
+        return {
+            "tree": self.outcome.tree.to_json(),
+            "events": [events.to_json(event) for event in self.seen],
+            "spent": self.outcome.spent,
+            "stopped": self.outcome.stopped,
+            "answer": answer.id if answer else None,
+            "candidates": self.outcome.candidates,
+        }
+
+
+class Ledger:
+    """The models of a world, with an independent account of calls and costs.
+
+    A call that is made although `budget` is used up fails. Each request takes 0.25 s of model time.
+    """
+
+    def __init__(self, world: World):
+        self.world, self.calls, self.paid = world, 0, Cost()
+        self.budget = Budget()
+
+    def now(self) -> float:
+        """A clock: one second per call."""
+        return float(self.calls)
+
+    async def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        self.budget.check(SAMPLING)
+        self.calls += 1
+        slow = Cost(seconds=0.25)
+        replies = [replace(r, cost=r.cost + slow) for r in await self.world.policy.sample(requests)]
+        self.paid = sum((reply.cost for reply in replies), self.paid)
+        return replies
+
+    async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
+        self.budget.check(JUDGING)
+        self.calls += 1
+        verdicts = list(await self.world.verifier.score(prefixes))
+        self.paid = sum((verdict.cost for verdict in verdicts), self.paid)
+        return verdicts
+
+
+class Late:
+    """The models of a world, each call answered after up to seven rounds of the event loop."""
+
+    def __init__(self, world: World, rng: random.Random):
+        self.world, self.rng = world, rng
+
+    @property
+    def fingerprint(self) -> str:
+        return "late"
+
+    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        await self._wait()
+        return await self.world.policy.sample(requests)
+
+    async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
+        await self._wait()
+        return await self.world.verifier.score(prefixes)
+
+    async def _wait(self) -> None:
+        for _ in range(self.rng.randrange(8)):
+            await asyncio.sleep(0)
+
+
+def still() -> float:
+    """A clock that never moves."""
+    return 0.0
