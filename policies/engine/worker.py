@@ -51,6 +51,7 @@ class Worker:
         return self._schedule.idle
 
     def enter(self, calls: Sequence[Call]) -> None:
+        calls = [call for call in calls if not call.future.done()]  # cancelled on the way
         self._calls.update(calls)
         self._schedule.waiting.extend(calls)
 
