@@ -206,7 +206,12 @@ def test_a_head_of_another_size_is_refused(tmp_path):
 def test_batches_equal_single_calls_in_any_order(plain):
     many = [prefix(*SOLUTION[:i]) for i in (3, 1, 2)] + [prefix(step(f"{i}\n\n")) for i in range(9)]
     batch = scores(PRM(plain), *many)
-    alone = [scores(PRM(plain), one)[0] for one in many]
+
+    async def one_by_one():
+        async with PRM(plain) as prm:
+            return [(await prm.score([one]))[0] for one in many[::-1]][::-1]
+
+    alone = asyncio.run(one_by_one())
     for a, b in zip(batch, alone, strict=True):
         assert a.steps == pytest.approx(b.steps, abs=1e-5)
     assert scores(PRM(plain)) == []
