@@ -61,6 +61,11 @@ class Worker:
             self._calls.discard(call)
             self._schedule.drop(call)
 
+    def retain(self, ids: tuple[int, ...]) -> None:
+        edge = self._kv.match(ids).edge
+        self._kv.lock(edge)
+        self._kv.unlock(edge)
+
     def release(self, ids: tuple[int, ...], keep: int) -> None:
         self._kv.release(ids, keep)
 

@@ -197,6 +197,21 @@ def test_release_frees_and_changes_no_draw(small):
     assert again.tally.reused == 20
 
 
+def test_what_is_retained_is_forgotten_last(small):
+    token = 2 * small.layers * small.heads * small.width * 4
+    first, second, third = some_ids(1, 20), some_ids(2, 20), some_ids(3, 20)
+
+    async def run(engine):
+        await engine.sample(first, (1,), limit=1)
+        await engine.sample(second, (1,), limit=1)
+        engine.retain(first)
+        await engine.sample(third, (1,), limit=1)
+        return [len(engine.kv.match(ids).slots) for ids in (first, second, third)]
+
+    with Running(small, memory=token * 51, context=30) as engine:
+        assert asyncio.run(run(engine)) == [20, 0, 20]
+
+
 def test_a_call_cancelled_before_it_entered_never_runs(small):
     async def run(engine):
         task = asyncio.create_task(engine.sample(some_ids(1, 5), (1,), limit=400))
