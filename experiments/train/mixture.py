@@ -49,6 +49,6 @@ def verifier_row(rng: random.Random) -> Row:
     if kind < 0.35:
         slip = 0.0 if rng.random() < 0.35 else 0.2
         return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
-    if kind < 0.8:
+    if kind < 0.68:
         return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.85), rng, 8)
-    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.5 else 0.3)
+    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from experiments.problems import arithmetic, countdown
 from experiments.problems.arithmetic import Expression, Operation
@@ -123,10 +124,12 @@ def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float) -> Row:
         built.play(move)
         state = countdown.after(state, move)
     answer = built.answer()
-    said = misspelt(answer, rng) if rng.random() < 0.15 else answer
-    alive = alive and check(said.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
-    row.add(encode(said), learn=alive, label=GOOD if alive else UNKNOWN)
-    row.add([END], learn=alive, label=GOOD if alive else BAD)
+    said = misspelt(answer, puzzle, rng) if rng.random() < 0.45 else answer
+    right = check(said.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
+    tokens = encode(said)
+    at = len(tokens) if alive and right else first_difference(tokens, encode(answer)) if alive else 0
+    row.add(tokens, learn=alive and right, label=[GOOD if i < at else BAD for i in range(len(tokens))])
+    row.add([END], learn=alive and right, label=GOOD if alive and right else BAD)
     return row
 
 
@@ -164,9 +167,14 @@ def finish_broken(row: Row, state: countdown.Numbers, rng: random.Random) -> Row
     return row
 
 
-def misspelt(answer: str, rng: random.Random) -> str:
-    """An answer line with one number or operator changed."""
-    at = [i for i, c in enumerate(answer) if c.isdigit() or c in "+-*/"]
-    i = rng.choice(at)
-    pool = [c for c in ("0123456789" if answer[i].isdigit() else "+-*/") if c != answer[i]]
-    return f"{answer[:i]}{rng.choice(pool)}{answer[i + 1 :]}"
+def misspelt(answer: str, puzzle: Puzzle, rng: random.Random) -> str:
+    """An answer line with one number or operator changed; numbers mostly for others of the puzzle, as policies do."""
+    found = list(re.finditer(r"\d+|[+\-*/]", answer))
+    part = rng.choice(found)
+    if not part[0].isdigit():
+        other = rng.choice([op for op in "+-*/" if op != part[0]])
+    elif rng.random() < 0.75 and (others := [n for n in puzzle.numbers if n != int(part[0])]):
+        other = str(rng.choice(others))
+    else:
+        other = str(near_miss(int(part[0]), rng))
+    return f"{answer[: part.start()]}{other}{answer[part.end() :]}"
