@@ -1,4 +1,4 @@
-"""Trains the reference models: `python -m experiments.train policy|draft|prm|samples|export`; see models/README.md for the order.
+"""Trains the reference models: `python -m experiments.train policy|draft|prm|samples|export`, see models/README.md.
 
 Several workers: `torchrun --nproc-per-node 2 -m experiments.train prm ...`. A run that was stopped goes on where its
 checkpoint is when the same command is given again.
@@ -42,7 +42,7 @@ def row_maker(what: str, samples: Path | None) -> RowMaker:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SHAPES, "samples", "export"])
-    parser.add_argument("--out", type=Path, required=True, help="run folder; file of `samples`; model folder of `export`")
+    parser.add_argument("--out", type=Path, required=True, help="folder; file of `samples`")
     parser.add_argument("--tokens", type=float, default=10e6, help="positions to train on")
     parser.add_argument("--decay", type=float, default=0.6, help="last share of them with a falling learning rate")
     parser.add_argument("--weights", type=Path, help="checkpoint whose weights to start from; what `export` writes out")

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM
 
 from experiments.problems import arithmetic, countdown
 from experiments.train.judge import arithmetic_lines, countdown_lines
 from experiments.train.rows import SEPARATOR, encode
 from experiments.train.samples import LONGEST, Problem, draw
 from policies.embedded import Embedded
-from policies.engine import load
 from policies.engine.sampler import Numbers, sample
 from search.types import Finish, Prefix, Sampling, Segment
 from verifiers.grade import arithmetic as grade_arithmetic
@@ -39,9 +40,9 @@ class Family:
     """Problems with an exact grader, votes, and exact labels of lines."""
 
     problems: list[Problem]
-    right: Callable[[Problem, str], bool]
+    right: Callable[[Any, str], bool]
     classes: Callable[[Sequence[str]], Sequence[int | None]]
-    lines: Callable[[Problem, Sequence[str]], list[bool]]
+    lines: Callable[[Any, Sequence[str]], list[bool]]
 
 
 def families(count: int) -> dict[str, Family]:
@@ -79,12 +80,13 @@ def within(groups: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> dict[str
 def best_of(scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]], n: int) -> float:
     """Accuracy of the best-scored of n samples, over all disjoint groups of n."""
     starts = range(0, len(scores[0]) - n + 1, n)
-    return round(fmean(r[i + int(np.argmax(s[i : i + n]))] for s, r in zip(scores, right, strict=True) for i in starts), 4)
+    pairs = [(s[i : i + n], r[i : i + n]) for s, r in zip(scores, right, strict=True) for i in starts]
+    return round(fmean(r[int(np.argmax(s))] for s, r in pairs), 4)
 
 
 def vote(family: Family, texts: Sequence[str], right: Sequence[bool]) -> bool:
     """Whether the most frequent answer is right; the first seen of equally frequent ones."""
-    labels = [label for label in family.classes(texts)]
+    labels = list(family.classes(texts))
     counted = [label for label in labels if label is not None]
     if not counted:
         return False
@@ -160,22 +162,30 @@ def by_step(family: Family, texts: list[list[str]], scores: list[list[tuple[floa
 
 async def acceptance(policy: Embedded, draft: str, problems: Sequence[Problem], n: int) -> dict:
     """How often the draft model, given the policy's own noise, draws the policy's own token (temperature 0.8)."""
-    model = load.language_model(Path(draft), "float32", "cpu")
+    model = AutoModelForCausalLM.from_pretrained(draft, dtype=torch.float32)
     sampling = Sampling(temperature=TEMPERATURE, max_tokens=LONGEST)
     hits, likely, tokens = 0, 0, 0
     for prompt, reply in zip(prompts(policy, problems), await draw(policy, problems, n, sampling), strict=True):
         for seed, s in enumerate(reply.segments):
             ids = torch.tensor([[*prompt.tokens, *s.tokens]])
             with torch.no_grad():
-                logits = model(ids[:, :-1])[0, len(prompt.tokens) - 1 :]
+                logits = model(ids[:, :-1]).logits[0, len(prompt.tokens) - 1 :]
             count = len(s.tokens)
             numbers = Numbers(
-                np.full(count, seed), np.arange(count), np.full(count, TEMPERATURE), np.zeros(count, int), np.ones(count)
+                np.full(count, seed),
+                np.arange(count),
+                np.full(count, TEMPERATURE),
+                np.zeros(count, int),
+                np.ones(count),
             )
             hits += int((sample(logits, numbers).tokens == np.array(s.tokens)).sum())
             likely += int((logits.argmax(-1).numpy() == np.array(s.tokens)).sum())
             tokens += count
-    return {"accepted_per_token": round(hits / tokens, 4), "likeliest_is_it": round(likely / tokens, 4), "tokens": tokens}
+    return {
+        "accepted_per_token": round(hits / tokens, 4),
+        "likeliest_is_it": round(likely / tokens, 4),
+        "tokens": tokens,
+    }
 
 
 async def main(models: Path, problems: int, n: int) -> dict:

@@ -10,7 +10,7 @@ from experiments.train.rows import Row, lesson
 
 
 def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzle:
-    """A training puzzle, of three or four numbers alike; of three in ten the target is 24, and then a number above 13."""
+    """A training puzzle of three or four numbers alike; three in ten make 24 (then a number is above 13)."""
     target = 24 if rng.random() < 0.3 else None
     return next(countdown.training(rng, target=target, solvable=solvable, size=rng.choice((3, 4))))
 

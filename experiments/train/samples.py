@@ -35,7 +35,9 @@ def problem(record: dict) -> Problem:
 
 def record(p: Problem, text: str, *, ended: bool) -> dict:
     """One sample as a JSON object."""
-    what = {"numbers": p.numbers, "target": p.target} if isinstance(p, countdown.Puzzle) else {"expression": p.expression}
+    what = (
+        {"numbers": p.numbers, "target": p.target} if isinstance(p, countdown.Puzzle) else {"expression": p.expression}
+    )
     return {**what, "text": text, "ended": ended}
 
 
@@ -52,7 +54,7 @@ async def write(model: str, path: Path, problems: int, n: int, seed: int) -> Non
     sums = arithmetic.training(rng)
     async with Embedded(model, memory="1GB") as policy:
         for i in range(0, problems, 2 * wave):
-            some = [*(a_countdown(rng) for _ in range(wave)), *islice(sums, wave)]
+            some: list[Problem] = [*(a_countdown(rng) for _ in range(wave)), *islice(sums, wave)]
             sampling = Sampling(temperature=0.8 if i // wave % 4 else 1.0, max_tokens=LONGEST)
             with path.open("a") as file:
                 for p, reply in zip(some, await draw(policy, some, n, sampling, seed + i), strict=True):

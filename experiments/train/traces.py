@@ -88,7 +88,9 @@ def misread(e: Expression, rng: random.Random) -> Expression:
     kind = rng.random()
     if kind < 0.2:
         return Operation(rng.choice([op for op in "+-*" if op != e.op]), e.left, e.right)
-    return Operation(e.op, misread(e.left, rng), e.right) if kind < 0.6 else Operation(e.op, e.left, misread(e.right, rng))
+    return (
+        Operation(e.op, misread(e.left, rng), e.right) if kind < 0.6 else Operation(e.op, e.left, misread(e.right, rng))
+    )
 
 
 def move_tokens(row: Row, state: countdown.Numbers, move: Move, good: bool, *, learn: bool, branch: int = 0) -> None:
@@ -133,7 +135,9 @@ def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float) -> Row:
     return row
 
 
-def broken_move(row: Row, state: countdown.Numbers, move: Move, puzzle: Puzzle, alive: bool, rng: random.Random) -> bool:
+def broken_move(
+    row: Row, state: countdown.Numbers, move: Move, puzzle: Puzzle, alive: bool, rng: random.Random
+) -> bool:
     """Appends a step against the rules: an invented result (often the target), or a wrong list of what is left."""
     left = list(countdown.after(state, move))
     right = f"{move} (left: {' '.join(map(str, left))})"
