@@ -40,6 +40,7 @@ def row_maker(what: str, samples: Path | None) -> RowMaker:
 
 
 def main() -> None:
+    """Reads the command line and does what it asks."""
     parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SHAPES, "samples", "export"])
     parser.add_argument("--out", type=Path, required=True, help="folder; file of `samples`")
