@@ -30,7 +30,7 @@ SHAPES = {
 
 
 def row_maker(what: str, samples: Path | None) -> RowMaker:
-    """What a model is trained on; with samples of the policy, a quarter of the verifier's rows and all of the draft's."""
+    """What a model is trained on; samples are a quarter of the verifier's rows, all of the draft's."""
     if what == "draft" and samples:
         return spoken(samples)
     if what == "prm" and samples:
