@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from search.types import Cost, Finish, Segment
@@ -35,7 +35,7 @@ def segment_from_json(data: Mapping[str, Any]) -> Segment:
 
 
 def cost_to_json(cost: Cost) -> dict[str, float]:
-    return {name: spent for name, spent in asdict(cost).items() if spent}
+    return {f.name: spent for f in fields(cost) if (spent := getattr(cost, f.name))}
 
 
 def cost_from_json(data: Mapping[str, Any]) -> Cost:
