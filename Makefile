@@ -1,0 +1,48 @@
+# Everything runs in .venv, made here by the first target that needs it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# many small matrix products: spinning threads only disturb each other
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+
+help:
+	@echo "make demo    search a few real problems with the small models that ship with the project"
+	@echo "make test    the test suite            (ARGS='-k beam' passes arguments to pytest)"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   the benchmarks            (NAME=tree for one of them)"
+	@echo "make clean   removes .venv and caches; runs/ stays"
+
+# made again only when the dependencies change
+$(READY): pyproject.toml constraints.txt
+	@python=; for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "treewise needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; fi; \
+	if [ ! -x $(RUN) ]; then $$python -m venv $(VENV); fi
+	@echo "installing into $(VENV) (once; about a minute)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(RUN) -m experiments.solve --multirun experiment=demo task=game24,arithmetic
+
+test: $(READY)
+	@$(RUN) -m pytest $(ARGS)
+
+lint: $(READY)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+bench: $(READY)
+	@$(RUN) -m experiments.bench $(NAME)
+
+clean:
+	rm -rf $(VENV) *.egg-info build .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""One run of the main job: settings in, a run folder and a table out."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import provenance
+from experiments.item import Item, cut
+from experiments.parts import Parts, under
+from experiments.progress import Progress
+from experiments.runner import Runner
+from experiments.store import Store, opened
+from experiments.summary import show
+from search.errors import ConfigError
+
+GROUPS = ("policy", "verifier", "task", "steps", "budget", "trace", "select", "search")
+FIELDS = ("seed", "limit", "offset", "question", "out", "data", "concurrency", "retry_errors")
+
+
+def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
+    """Runs what `composed` says and prints the result; the exit status: 0 when every item has a row, else 1.
+
+    Args:
+        composed: the whole configuration, as hydra made it.
+        arguments: the command line, to tell how a run is resumed.
+
+    Raises:
+        ConfigError: a setting is wrong, the models cannot be loaded, or the folder holds another run.
+    """
+    settings: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
+    chosen = HydraConfig.get().runtime.choices
+    for name in settings.keys() - {*GROUPS, *FIELDS}:
+        raise ConfigError(name, settings[name], f"there is no such option; choose from {', '.join((*GROUPS, *FIELDS))}")
+    parts = Parts.of(settings)
+    concurrency = _whole(settings, "concurrency", 1)
+    if type(settings["retry_errors"]) is not bool:
+        raise ConfigError("retry_errors", settings["retry_errors"], "give true or false")
+    every = [_asked(settings["question"], chosen["task"])] if settings["question"] else _items(parts, settings)
+    limit = None if settings["limit"] is None else _whole(settings, "limit", 1)
+    items = cut(every, limit, _whole(settings, "offset", 0))
+    folder = _folder(settings["out"], f"{chosen['task']}-{chosen['search']}")
+    with opened(folder) as store:
+        store.check(settings, "configuration")
+        if settings["retry_errors"]:
+            store.forget_errors()
+
+        def begin(fingerprints: Mapping[str, str]) -> None:
+            store.begin({"configuration": settings, "fingerprints": fingerprints, **provenance.start()})
+
+        names = [item.id for item in every]
+        runner = Runner(parts, store, items, names, chosen["search"], concurrency, begin)
+        rows = len(items) * len(parts.seeds)
+        progress = Progress(rows, done=rows - sum(1 for _ in runner.todo()))
+        try:
+            asyncio.run(runner(progress))
+        except ConfigError:
+            store.discard()
+            raise
+        except KeyboardInterrupt:
+            _say_how_to_go_on(store, progress, arguments)
+            raise SystemExit(1) from None
+        show(store, [(item, seed) for item in items for seed in parts.seeds], progress)
+        return 1 if any(True for _ in runner.todo()) else 0
+
+
+def _items(parts: Parts, settings: Mapping[str, Any]) -> list[Item]:
+    try:
+        return list(parts.task.items())
+    except ConfigError as error:
+        raise error if error.field in settings else under("task", error) from error
+
+
+def _asked(question: str, task: str) -> Item:
+    digest = blake2b(question.encode(), digest_size=4).hexdigest()
+    return Item(id=f"question-{digest}", task=task, question=question, answer=None)
+
+
+def _whole(settings: Mapping[str, Any], name: str, least: int) -> int:
+    value = settings[name]
+    if type(value) is not int or value < least:
+        raise ConfigError(name, value, f"give a whole number of at least {least}")
+    return value
+
+
+def _folder(out: str | None, name: str) -> Path:
+    """`out`, or a folder of its own under runs/."""
+    if out:
+        return Path(str(out)).expanduser()
+    folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    free = folder
+    number = 1
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def _say_how_to_go_on(store: Store, progress: Progress, arguments: Sequence[str]) -> None:
+    command = [a for a in arguments if not a.startswith("out=")]
+    sys.stderr.write(
+        f"\ninterrupted: {progress.done} of {progress.total} rows are done; nothing is lost, go on with\n"
+        f"  python -m experiments.solve {shlex.join([*command, f'out={store.folder}'])}\n"
+    )

@@ -1,0 +1,1 @@
+"""Problems of the reference domain: their generators and their splits."""

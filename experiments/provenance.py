@@ -1,0 +1,49 @@
+"""Where results come from: versions, git state, the command."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("treewise", "torch", "transformers", "numpy", "math-verify", "hydra-core", "vllm", "ray")
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that can change a result; None where one is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+    """The commit of this program and whether files differ from it; None outside of a git checkout."""
+    folder = folder or Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def start() -> dict[str, Any]:
+    """What describes one start of the program."""
+    return {
+        "versions": versions(),
+        "git": git_state(),
+        "command": sys.argv[1:],
+        "platform": platform.platform(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

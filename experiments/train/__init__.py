@@ -1,0 +1,1 @@
+"""Makes the reference models again: data, tokenizer, policy, verifier, draft model."""

@@ -1,0 +1,54 @@
+"""What each reference model is trained on: shares of the row makers."""
+
+from __future__ import annotations
+
+import random
+
+from experiments.problems import arithmetic, countdown
+from experiments.train import traces
+from experiments.train.rows import Row, lesson
+
+
+def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzle:
+    """A training puzzle of three or four numbers alike; three in ten make 24 (then a number is above 13)."""
+    target = 24 if rng.random() < 0.3 else None
+    return next(countdown.training(rng, target=target, solvable=solvable, size=rng.choice((3, 4))))
+
+
+def a_lesson(rng: random.Random, arithmetic_share: float) -> Row:
+    """A right solution of one family or the other."""
+    if rng.random() < arithmetic_share:
+        problem = next(arithmetic.training(rng))
+        return lesson(problem.question, arithmetic.solve(problem))
+    puzzle = a_countdown(rng)
+    return lesson(puzzle.question, countdown.solve(puzzle, rng))
+
+
+def policy_row(rng: random.Random) -> Row:
+    """Right solutions of both families, and single operations."""
+    return traces.facts(rng, 8) if rng.random() < 0.1 else a_lesson(rng, arithmetic_share=0.25)
+
+
+def foundation_row(rng: random.Random) -> Row:
+    """The verifier's first course: the policy's lessons and many single operations, and what mistakes look like."""
+    kind = rng.random()
+    if kind < 0.35:
+        return a_lesson(rng, arithmetic_share=0.35)
+    if kind < 0.6:
+        return traces.facts(rng, 8)
+    return verifier_row(rng)
+
+
+def verifier_row(rng: random.Random) -> Row:
+    """Right and wrong reasoning with exact labels, see `traces`; most of it is what the first moves are worth."""
+    kind = rng.random()
+    if kind < 0.1:
+        return a_lesson(rng, arithmetic_share=0.35)
+    if kind < 0.18:
+        return traces.facts(rng, 8)
+    if kind < 0.35:
+        slip = 0.0 if rng.random() < 0.35 else 0.2
+        return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
+    if kind < 0.68:
+        return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.85), rng, 8)
+    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)

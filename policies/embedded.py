@@ -1,0 +1,239 @@
+"""A decoder-only model in this process as a policy: the engine's ids dressed as segments, steps and finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from policies.engine import load
+from policies.engine.engine import Engine
+from policies.engine.sampler import VERSION
+from policies.engine.schedule import Draw, Watch
+from policies.engine.trial import agree
+from policies.vocabulary import Growing, Vocabulary
+from search.errors import ConfigError, PolicyError
+from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A policy over any decoder-only checkpoint that `transformers` loads, with a shared prefix cache.
+
+    Built and compared without touching the weights; `async with` loads them. Requests of any number of searches run
+    in one continuous batch. Also renders prompts, keeps prefixes, gives likelihoods, and describes itself.
+
+    A step ends at the first token after which its boundary holds; a character that is not complete yet does not count
+    as text until it is. A segment's text may run past a delimiter that a token merges with what follows.
+
+    Attributes:
+        model: folder with config.json, safetensors, tokenizer.json and a chat template.
+        dtype: float32 (the default; on CPUs also the fastest up to about 8 rows), bfloat16, float16 or float64.
+        device: "cpu", "cuda", "cuda:1", ...
+        memory: for keys and values, such as "512MB"; full, it forgets the least recently used prefixes.
+        threads: of torch's operators (per process, best set before other work); None leaves torch's choice.
+        max_context: tokens in prompt and answer together; None takes the model's and the memory's limit. A draw that
+            reaches it ends as `Finish.LENGTH`; a prefix that fills it gets an empty segment with that finish.
+        rows: draws that run at once; more wait.
+        budget: tokens computed in one forward at most.
+
+    Raises:
+        ConfigError: on entry, if the folder is not a model, or the settings do not fit it; when built, if a
+            number is out of range.
+    """
+
+    model: str
+    dtype: str = "float32"
+    device: str = "cpu"
+    memory: str | int = "512MB"
+    threads: int | None = None
+    max_context: int | None = None
+    rows: int = 256
+    budget: int = 2048
+    _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in load.DTYPES:
+            raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
+        load.size_in_bytes(self.memory)
+        for name in ("threads", "max_context", "rows", "budget"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(name, value, "give a number of at least 1")
+
+    async def __aenter__(self) -> Self:
+        if self._loaded:
+            raise ConfigError("model", self.model, "it is loaded already: enter it once")
+        loaded = await asyncio.to_thread(self._load)
+        loaded.engine.start()
+        self._loaded.append(loaded)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loaded = self._loaded.pop()
+        await asyncio.to_thread(loaded.engine.close)
+
+    def _load(self) -> _Loaded:
+        path = Path(self.model)
+        config = load.settings(path)
+        tokenizer = load.tokenizer(path)
+        model = load.language_model(path, self.dtype, self.device)
+        agree(model, self.model)
+        engine = Engine(model, load.size_in_bytes(self.memory), self.rows, self.budget, self.max_context, self.threads)
+        return _Loaded(engine, Vocabulary(tokenizer, self.model), end_tokens(path, config, tokenizer))
+
+    @property
+    def _ready(self) -> _Loaded:
+        if not self._loaded:
+            raise PolicyError(f"{self.model} is not loaded: use it inside `async with`")
+        return self._loaded[0]
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine."""
+        return self._ready.engine
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights, the tokenizer, the numbers' type, the context limit and the sampler; needs no loading."""
+        path = Path(self.model)
+        load.settings(path)
+        return f"embedded:{load.digest(path, self.dtype, str(self.max_context), VERSION)}"
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment:
+        """Chat messages (role, content) by the model's own template, ready for the answer; rendered once, to ids."""
+        tokenizer = self._ready.vocabulary.tokenizer
+        if tokenizer.chat_template is None:
+            raise ConfigError("model", self.model, "its tokenizer has no chat template: add chat_template.jinja")
+        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        ids = self._ready.vocabulary.encode(text)  # the template writes its own special tokens
+        return Segment(ids, text)
+
+    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        """One reply per request, in order.
+
+        Raises:
+            PolicyError: a prefix has no ids or ids of another vocabulary; the model failed; not loaded.
+        """
+        return await _all(self._sample(request) for request in requests)
+
+    async def _sample(self, request: Request) -> Reply:
+        loaded, sampling = self._ready, request.sampling
+        ids = loaded.ids(request.prefix.tokens)
+        limit = min(sampling.max_tokens, loaded.engine.context - len(ids))
+        if limit < 1:
+            cut = Segment((), "", (), Finish.LENGTH)
+            return Reply((cut,) * len(request.seeds), Cost(policy_calls=1))
+        drawn = await loaded.engine.sample(
+            ids,
+            request.seeds,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            limit=limit,
+            ends=loaded.ends,
+            watch=loaded.watch(sampling),
+        )
+        tally = drawn.tally
+        cost = Cost(
+            generated=tally.generated,
+            prefilled=tally.prefilled,
+            reused=tally.reused,
+            policy_calls=1,
+            seconds=tally.seconds,
+        )
+        return Reply(tuple(map(loaded.segment, drawn.draws)), cost)
+
+    async def logprobs(
+        self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]
+    ) -> Sequence[tuple[float, ...]]:
+        """Nats at temperature 1, one per token of each continuation.
+
+        Raises:
+            PolicyError: as `sample`; or prefix and continuation do not fit the context.
+        """
+        return await _all(self._logprobs(p, c) for p, c in zip(prefixes, continuations, strict=True))
+
+    async def _logprobs(self, prefix: Prefix, continuation: Segment) -> tuple[float, ...]:
+        if not continuation.tokens:
+            return ()
+        loaded = self._ready
+        before = loaded.ids(prefix.tokens)
+        ids = before + loaded.ids(continuation.tokens)
+        outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True)
+        return tuple(outputs.values[:, 0].tolist())
+
+    def retain(self, prefix: Prefix) -> None:
+        """A hint: `prefix` will be continued; of what must be forgotten it goes last."""
+        self._ready.engine.retain(prefix.tokens)
+
+    def release(self, prefix: Prefix) -> None:
+        """A hint: nothing will continue `prefix`; what is held for its last step alone is freed at once."""
+        last = prefix.steps[-1] if prefix.steps else prefix.prompt
+        self._ready.engine.release(prefix.tokens, len(prefix.tokens) - len(last.tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    engine: Engine
+    vocabulary: Vocabulary
+    ends: frozenset[int]
+
+    def ids(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        if not tokens:
+            raise PolicyError("a prefix without token ids cannot be continued by an embedded model")
+        if not 0 <= min(tokens) <= max(tokens) < self.engine.vocabulary:
+            raise PolicyError(f"the prefix has ids beyond this model's vocabulary of {self.engine.vocabulary}")
+        return tokens
+
+    def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
+        boundary = sampling.until
+        return None if boundary is None else lambda: _watcher(self.vocabulary, boundary)
+
+    def segment(self, draw: Draw) -> Segment:
+        ended = draw.finish == "end"
+        text = self.vocabulary.text(draw.tokens[:-1] if ended else draw.tokens)
+        finish = {"stop": Finish.STEP, "length": Finish.LENGTH, "end": Finish.END if text else Finish.EMPTY}
+        return Segment(draw.tokens, text, draw.logprobs, finish[draw.finish])
+
+
+def _watcher(vocabulary: Vocabulary, boundary: Boundary) -> Watch:
+    growing = Growing(vocabulary)
+
+    def watch(token: int) -> bool:
+        growing.add(token)
+        return boundary.ends(growing.text, growing.tokens)
+
+    return watch
+
+
+def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    generation = path / "generation_config.json"
+    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    found = told.get("eos_token_id", config.get("eos_token_id"))
+    listed = found if isinstance(found, list) else [found]
+    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    if not ids:
+        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
+    return ids
+
+
+async def _all(calls: Any) -> list[Any]:
+    # all enter the engine in one turn of the event loop; the first error is raised once all have ended
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

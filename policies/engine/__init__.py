@@ -1,0 +1,1 @@
+"""The embedded engine: continuous batching and a shared prefix cache over decoder-only models."""

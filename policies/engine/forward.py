@@ -1,0 +1,86 @@
+"""From a schedule to one packed forward: which tokens, at which positions, reading and writing which slots."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from policies.engine.attention import Group, Plan
+from policies.engine.load import Model
+from policies.engine.schedule import Prefill, Scheduler
+
+BLOCK = 64  # running rows that attend together
+
+
+class Computed(NamedTuple):
+    """Final hidden states [N, H]: first one per running row in order, then the prefills' chunks in order."""
+
+    hidden: torch.Tensor
+    running: int
+    prefills: list[Prefill]  # in the order of their tokens; each brought `chunk`
+
+
+def forward(model: Model, schedule: Scheduler) -> Computed | None:
+    """Compute the next token of every running row and the next chunks of prefills; None if there is nothing."""
+    # neighbours of like size share a group, so that little of it is padding
+    jobs = sorted(schedule.chunks(), key=_bucket)
+    if not jobs and not schedule.running:
+        return None
+    ids, positions, write, groups, at = [], [], [], [], 0
+    device, dtype_index = model.device, np.int64
+    if schedule.running:
+        rows, tokens, slots = schedule.feed()
+        seen = schedule.length[rows] - 1
+        ids.append(tokens)
+        positions.append(seen)
+        write.append(slots)
+        at = len(rows)
+        # blocks of rows: what a block reads stays in the processor's cache between gathering and attending
+        for begin in range(0, at, BLOCK):
+            block, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
+            table = schedule.table[block, : int(last.max()) + 1]
+            groups.append(_group(np.arange(begin, begin + len(block)), table, last[:, None], begin, device))
+    for _, bucket in groupby(jobs, key=_bucket):
+        some = list(bucket)
+        new = max(job.chunk for job in some)
+        span = max(job.done + job.chunk for job in some)
+        table = np.zeros((len(some), span), dtype_index)
+        where = np.empty((len(some), new), dtype_index)
+        seen = np.empty((len(some), new), dtype_index)
+        plain = at if all(job.chunk == new for job in some) else -1
+        for i, job in enumerate(some):
+            end = job.done + job.chunk
+            table[i, :end] = job.slots[:end]
+            place = np.arange(job.done, end)
+            ids.append(np.array(job.call.ids[job.done : end], dtype_index))
+            positions.append(place)
+            write.append(np.where(place < job.cached, 0, job.slots[job.done : end]))
+            step = np.minimum(np.arange(new), job.chunk - 1)
+            where[i], seen[i] = at + step, job.done + step
+            at += job.chunk
+        groups.append(_group(where.ravel(), table, seen, plain, device))
+    plan = Plan(schedule.kv.data, _tensor(np.concatenate(write), device), groups)
+    hidden = model.backbone(
+        input_ids=_tensor(np.concatenate(ids), device)[None],
+        position_ids=_tensor(np.concatenate(positions), device)[None],
+        use_cache=False,
+        plan=plan,
+    ).last_hidden_state[0]
+    return Computed(hidden, len(schedule.running), jobs)
+
+
+def _bucket(job: Prefill) -> int:
+    return job.chunk.bit_length()
+
+
+def _tensor(array: np.ndarray, device: str) -> torch.Tensor:
+    return torch.from_numpy(array).to(device)
+
+
+def _group(where: np.ndarray, table: np.ndarray, seen: np.ndarray, plain: int, device: str) -> Group:
+    shape = (*seen.shape, table.shape[1])
+    flat = np.ascontiguousarray(table).ravel()
+    return Group(_tensor(where, device), _tensor(flat, device), _tensor(seen, device), shape, plain)

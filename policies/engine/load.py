@@ -1,0 +1,194 @@
+"""Model folders: is it one, what is in it, its fingerprint, and its weights ready for the engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as hf_logging
+
+from policies.engine.attention import NAME
+from policies.engine.lean import Lean, suits
+from search.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """Weights as the engine sees them.
+
+    Attributes:
+        backbone: ids to final hidden states [1, N, H], through the attention function of this package.
+        head: hidden states [n, H] to numbers [n, C]: logits of a language model, or scores.
+        layers, heads, width: shape of keys and values.
+        context: positions the model was made for.
+        vocabulary: ids it knows, those without a token included.
+        whole: the model as `transformers` runs it, for the check at the start.
+    """
+
+    backbone: Callable[..., Any]
+    head: Callable[[torch.Tensor], torch.Tensor]
+    layers: int
+    heads: int
+    width: int
+    context: int
+    vocabulary: int
+    dtype: torch.dtype
+    device: str
+    whole: PreTrainedModel
+
+
+def settings(path: Path, field: str = "model") -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        ConfigError: `path` is not a folder with a model's config, weights in safetensors, and tokenizer.
+    """
+    if not path.is_dir():
+        raise ConfigError(field, str(path), "give the folder of a model (config.json, *.safetensors, tokenizer)")
+    config = path / "config.json"
+    missing = "config.json" if not config.is_file() else None
+    missing = missing or ("*.safetensors" if not any(path.glob("*.safetensors")) else None)
+    missing = missing or ("tokenizer.json" if not (path / "tokenizer.json").is_file() else None)
+    if missing:
+        raise ConfigError(field, str(path), f"the folder has no {missing}; give the folder of a model")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(field, str(path), f"its config.json cannot be read ({error})") from error
+    if not isinstance(found, dict) or "model_type" not in found:
+        raise ConfigError(field, str(path), "its config.json names no model_type")
+    return found
+
+
+def digest(path: Path, *more: str) -> str:
+    """A fingerprint (32 hex digits) of everything in the folder that shapes its answers, and of `more`."""
+    total = blake2b(repr(more).encode(), digest_size=16)
+    for file in sorted(path.iterdir()):
+        if file.suffix in (".safetensors", ".json", ".jinja"):
+            total.update(file.name.encode())
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    total.update(block)
+    return total.hexdigest()
+
+
+def tokenizer(path: Path) -> Any:
+    """The folder's tokenizer exactly as tokenizer.json has it, loaded without network.
+
+    Not through `AutoTokenizer`: for some model types (Qwen2 among them) transformers 5 puts the type's usual splitting
+    and normalisation in place of the file's, and a model with a tokenizer of its own would read other ids.
+    """
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError("model", str(path), f"its tokenizer cannot be loaded ({error})") from error
+
+
+def size_in_bytes(memory: str | int) -> int:
+    """Bytes of "512MB", "1.5GB" (powers of 1024) or a plain number of bytes.
+
+    Raises:
+        ConfigError: it is neither, or not positive.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", str(memory).strip(), re.IGNORECASE)
+    total = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if total <= 0:
+        raise ConfigError("memory", memory, 'give bytes, or a size such as "512MB" or "2GB"')
+    return total
+
+
+def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
+    """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
+    full = _pretrained(AutoModelForCausalLM, path, dtype, device)
+    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
+
+
+def scoring_model(path: Path, dtype: str, device: str) -> Model:
+    """A decoder-only backbone with the folder's `score` head: one linear layer, or two with a ReLU between.
+
+    The layouts are those of `Qwen2ForTokenClassification` (score.weight) and of the Qwen2.5-Math process reward
+    models (score.0, score.2; Zhang et al. 2025, "The Lessons of Developing Process Reward Models").
+    """
+    parts: dict[str, torch.Tensor] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as stored:
+            parts |= {name: stored.get_tensor(name) for name in stored.keys() if name.startswith("score.")}  # noqa: SIM118
+    names = sorted({name.rpartition(".")[0] for name in parts})
+    if names not in (["score"], ["score.0", "score.2"]):
+        raise ConfigError("model", str(path), "its weights have no head `score` or `score.0` and `score.2`")
+    if len(parts[f"{names[-1]}.weight"]) != 2:
+        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
+    head = torch.nn.Sequential()
+    for name in names:
+        weight, bias = parts[f"{name}.weight"], parts.get(f"{name}.bias")
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+        if len(head):
+            head.append(torch.nn.ReLU())
+        head.append(layer)
+    backbone = _pretrained(AutoModel, path, dtype, device)
+    return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
+
+
+def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
+    settings(path)
+    try:
+        with quiet():
+            model, told = loader.from_pretrained(
+                str(path),
+                dtype=DTYPES[dtype],
+                attn_implementation=NAME,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError("model", str(path), f"it cannot be loaded ({error})") from error
+    wrong = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))
+    if wrong:
+        raise ConfigError("model", str(path), f"its weights do not fit its config: {', '.join(wrong[:3])}")
+    return model.to(device).eval()
+
+
+def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+    config = backbone.config
+    queries = config.num_attention_heads
+    return Model(
+        backbone=Lean(backbone) if lean and suits(backbone) else backbone,
+        head=head,
+        layers=config.num_hidden_layers,
+        heads=getattr(config, "num_key_value_heads", None) or queries,
+        width=getattr(config, "head_dim", None) or config.hidden_size // queries,
+        context=config.max_position_embeddings,
+        vocabulary=config.vocab_size,
+        dtype=DTYPES[dtype],
+        device=device,
+        whole=whole,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Neither bars nor tables from `transformers` inside."""
+    # transformers draws a bar, and logs a table of keys that a loader does not use; the loading report is checked here
+    logger = logging.getLogger("transformers")
+    level, bar = logger.level, hf_logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bar:
+            hf_logging.enable_progress_bar()

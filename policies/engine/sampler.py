@@ -1,0 +1,114 @@
+"""Logits and seeds to tokens: the Gumbel-max rule with noise that is a pure function of (seed, position, token).
+
+token = argmax over v of (logits_v / T + G(seed, position, v)), over the tokens left by top-k, then top-p, is an exact
+draw from the softmax (Gumbel 1954; Maddison et al. 2014, "A* sampling"). G comes from a counter-based hash
+(splitmix64: Steele, Lea and Flood 2014) in 64-bit integers, so it does not depend on batch, order, thread or device.
+The logits do in their last bits, since matrix products of other shapes round otherwise: a draw can change only
+where the two best sums differ by less than that (about 1e-6 in float32).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from search.errors import PolicyError
+
+VERSION = "gumbel-splitmix64-1"  # part of fingerprints: change it whenever a seed would give other tokens
+
+_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+class Numbers(NamedTuple):
+    """How each of R rows is sampled; float64 or int64 arrays [R]. Meanings as in `search.types.Sampling`."""
+
+    seeds: np.ndarray
+    positions: np.ndarray  # of the token within its draw, from 0
+    temperature: np.ndarray
+    top_k: np.ndarray
+    top_p: np.ndarray
+
+
+class Sampled(NamedTuple):
+    """One token per row and its log-probability (nats) in the distribution sampled from; 0 at temperature 0."""
+
+    tokens: np.ndarray  # int64 [R]
+    logprobs: np.ndarray  # float64 [R]
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX2)
+    return x ^ (x >> np.uint64(31))
+
+
+def gumbel(seeds: np.ndarray, positions: np.ndarray, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Standard Gumbel noise, float64 [R, size]: entry (r, v) depends on seeds[r], positions[r] and v alone."""
+    gamma = np.uint64(_GAMMA)
+    keys = _mix(_mix(seeds.astype(np.uint64) + gamma) + (positions.astype(np.uint64) + np.uint64(1)) * gamma)
+    counter = torch.arange(1, size + 1, dtype=torch.int64, device=device) * _signed(_GAMMA)
+    x = torch.from_numpy(keys.view(np.int64)).to(device)[:, None] + counter
+    # torch shifts int64 arithmetically; the masks make the shifts logical
+    x ^= (x >> 30) & ((1 << 34) - 1)
+    x *= _signed(_MIX1)
+    x ^= (x >> 27) & ((1 << 37) - 1)
+    x *= _signed(_MIX2)
+    x ^= (x >> 31) & ((1 << 33) - 1)
+    x = (x >> 12) & ((1 << 52) - 1)
+    # 52 bits plus a half is exact in float64 and never 0 or 1
+    return x.double().add_(0.5).mul_(2.0**-52).log_().neg_().log_().neg_()
+
+
+def truncate(logits: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Logits [R, V] with -inf outside the top_k[r] likeliest tokens (0: all), then outside the fewest of these whose
+    probabilities reach top_p[r]. Of equal logits the lower id counts as likelier; at least one token stays."""
+    ranked, order = torch.sort(logits, dim=-1, descending=True, stable=True)
+    size = logits.shape[-1]
+    rank = torch.arange(size, device=logits.device)
+    limit = torch.where(top_k > 0, top_k, size)[:, None]
+    ranked = ranked.masked_fill(rank >= limit, -torch.inf)
+    share = torch.softmax(ranked.double(), dim=-1)
+    before = share.cumsum(-1) - share
+    # top_p = 1 means all: a rounded sum must not cut the tail
+    drop = (before >= top_p[:, None]) & (top_p[:, None] < 1) & (rank > 0)
+    ranked = ranked.masked_fill(drop, -torch.inf)
+    return torch.empty_like(logits).scatter_(-1, order, ranked)
+
+
+def sample(logits: torch.Tensor, numbers: Numbers) -> Sampled:
+    """One token per row of `logits` [R, V] (unscaled, any float type).
+
+    Raises:
+        PolicyError: a row's logits are not finite.
+    """
+    logits = logits.float()
+    greedy = numbers.temperature == 0
+    if not greedy.all():
+        heat = np.where(greedy, 1.0, numbers.temperature)
+        logits = logits / torch.from_numpy(heat.astype(np.float32)).to(logits.device)[:, None]
+        cut = np.flatnonzero(~greedy & ((numbers.top_k > 0) | (numbers.top_p < 1)))
+        if len(cut):
+            top_k = torch.from_numpy(numbers.top_k[cut]).to(logits.device)
+            top_p = torch.from_numpy(numbers.top_p[cut]).to(logits.device)
+            if len(cut) == len(greedy):
+                logits = truncate(logits, top_k, top_p)
+            else:
+                rows = torch.from_numpy(cut).to(logits.device)
+                logits = logits.index_copy(0, rows, truncate(logits[rows], top_k, top_p))
+        noise = gumbel(numbers.seeds, numbers.positions, logits.shape[-1], logits.device)
+        if greedy.any():
+            noise[torch.from_numpy(greedy).to(logits.device)] = 0.0
+        tokens = noise.add_(logits).argmax(-1)
+    else:
+        tokens = logits.argmax(-1)
+    chosen = logits.gather(-1, tokens[:, None])[:, 0] - torch.logsumexp(logits, -1)
+    logprobs = chosen.double().cpu().numpy()
+    if not np.isfinite(logprobs).all():
+        raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")
+    return Sampled(tokens.cpu().numpy(), np.where(greedy, 0.0, np.minimum(logprobs, 0.0)))

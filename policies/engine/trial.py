@@ -1,0 +1,44 @@
+"""A check at start-up that the engine computes what the model computes: no architecture is trusted on its name."""
+
+from __future__ import annotations
+
+import torch
+
+from policies.engine.attention import NAME, Group, Plan
+from policies.engine.kv import KV
+from policies.engine.load import Model
+from search.errors import ConfigError
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}  # of the largest logit
+
+
+def agree(model: Model, name: str) -> None:
+    """Compare the head's output at 12 positions, computed in two parts through the cache, with the model's own.
+
+    Raises:
+        ConfigError: they differ, so the model has something the engine does not know (other attention, scaled logits).
+    """
+    size = min(12, model.context)
+    ids = torch.arange(1, size + 1, device=model.device) * 7919 % model.vocabulary
+    with torch.inference_mode():
+        model.whole.set_attn_implementation("eager")
+        try:
+            told = model.whole(input_ids=ids[None], use_cache=False)
+        finally:
+            model.whole.set_attn_implementation(NAME)
+        expected = (told.logits if "logits" in told else model.head(told.last_hidden_state))[0].float()
+        kv = KV(model.layers, model.heads, model.width, size, model.dtype, model.device)
+        found = [_part(model, kv, ids, 0, size // 2), _part(model, kv, ids, size // 2, size)]
+    worst = float((torch.cat(found) - expected).abs().max())
+    if not worst <= TOLERANCE[model.dtype] * max(1.0, float(expected.abs().max())):
+        remedy = f"its output in the embedded engine differs by {worst:.2g} from the model's own; use another back end"
+        raise ConfigError("model", name, remedy)
+
+
+def _part(model: Model, kv: KV, ids: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+    table = torch.arange(1, end + 1, device=model.device)
+    seen = torch.arange(begin, end, device=model.device)
+    group = Group(seen - begin, table, seen[None], (1, end - begin, end), 0)
+    plan = Plan(kv.data, table[begin:end], [group])
+    state = model.backbone(input_ids=ids[None, begin:end], position_ids=seen[None], use_cache=False, plan=plan)
+    return model.head(state.last_hidden_state[0]).float()

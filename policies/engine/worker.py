@@ -1,0 +1,235 @@
+"""One step of the engine: admit, compute, draw a token per row, and note which calls are complete."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from policies.engine.forward import Computed, forward
+from policies.engine.kv import KV
+from policies.engine.load import Model
+from policies.engine.sampler import Numbers, sample
+from policies.engine.schedule import Call, Draw, Prefill, Row, Scheduler, Tally
+from search.errors import PolicyError
+
+READ_AT_ONCE = 512  # positions whose head outputs are in memory together
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sampling call's answer: draws in the order of its seeds."""
+
+    draws: tuple[Draw, ...]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A reading call's answer: float32 [positions, C], on the CPU."""
+
+    values: torch.Tensor
+    tally: Tally
+
+
+class Worker:
+    """What the engine's thread does; no other thread calls it, except before it starts."""
+
+    def __init__(self, model: Model, kv: KV, scheduler: Callable[[], Scheduler]):
+        self._model, self._kv, self._scheduler = model, kv, scheduler
+        self._schedule = scheduler()
+        self._calls: set[Call] = set()
+        self._done: list[tuple[asyncio.Future[Any], Any]] = []
+
+    @property
+    def idle(self) -> bool:
+        return self._schedule.idle
+
+    def enter(self, calls: Sequence[Call]) -> None:
+        calls = [call for call in calls if not call.future.done()]  # cancelled on the way
+        self._calls.update(calls)
+        self._schedule.waiting.extend(calls)
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for `call`: its rows leave at once."""
+        if call in self._calls:
+            self._calls.discard(call)
+            self._schedule.drop(call)
+
+    def retain(self, ids: tuple[int, ...]) -> None:
+        edge = self._kv.match(ids).edge
+        self._kv.lock(edge)
+        self._kv.unlock(edge)
+
+    def release(self, ids: tuple[int, ...], keep: int) -> None:
+        self._kv.release(ids, keep)
+
+    def fail(self, error: Exception) -> None:
+        """Every call that waits gets `error`; cache and queues start anew, for their state cannot be trusted."""
+        if not isinstance(error, PolicyError):
+            told = PolicyError(f"the model failed: {type(error).__name__}: {error}")
+            told.__cause__ = error
+            error = told
+        self._done.extend((call.future, error) for call in self._calls)
+        self._calls.clear()
+        self._kv.clear()
+        self._schedule = self._scheduler()
+
+    def deliver(self) -> None:
+        """Tell the event loops what is complete, each of them once."""
+        done, self._done = self._done, []
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+        for future, result in done:
+            loops.setdefault(future.get_loop(), []).append((future, result))
+        for loop, some in loops.items():
+            try:
+                loop.call_soon_threadsafe(_settle, some)
+            except RuntimeError:  # that event loop is closed: nobody waits any more
+                continue
+
+    def step(self) -> None:
+        """One forward and what follows from it.
+
+        Raises:
+            PolicyError: the logits are not finite.
+        """
+        begin = time.perf_counter()
+        schedule = self._schedule
+        schedule.admit()
+        computed = forward(self._model, schedule)
+        rows, states = list(schedule.running), []
+        if schedule.fresh:
+            rows += [row for row, _ in schedule.fresh]
+            fresh = torch.stack([hidden for _, hidden in schedule.fresh])
+            schedule.fresh = []
+        else:
+            fresh = None
+        chunks: list[Prefill] = []
+        if computed is not None:
+            chunks = computed.prefills
+            states.append(computed.hidden[: computed.running])
+        if fresh is not None:
+            states.append(fresh)
+        if computed is not None:
+            self._advance(computed, rows, states)
+        if rows:
+            picked = states[0] if len(states) == 1 else torch.cat(states)
+            self._draw(rows, picked)
+        # model time goes to the calls by the tokens that each had in this step
+        work = [(job.call.tally, job.chunk) for job in chunks]
+        spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
+        for tally, count in work:
+            tally.seconds += spent * count
+        if rows:
+            schedule.seconds[[row.index for row in rows]] += spent
+            self._leave(rows)
+        read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
+        self._answer([job for job in read if job.call.targets])
+        self._answer([job for job in read if not job.call.targets])
+
+    def _advance(self, computed: Computed, rows: list[Row], states: list[torch.Tensor]) -> None:
+        """Book the prefills' progress; rows whose prompt is complete join `rows`, with their states."""
+        at = computed.running
+        for job in computed.prefills:
+            hidden = computed.hidden[at : at + job.chunk]
+            at += job.chunk
+            if job.call.start >= 0:
+                job.outputs.append(hidden[max(job.call.start - job.done, 0) :])
+            job.done += job.chunk
+            if job.done == len(job.slots):
+                self._schedule.close(job, hidden[-1])
+                if job.rows:
+                    rows += job.rows
+                    states.append(hidden[-1:].expand(len(job.rows), -1))
+
+    def _draw(self, rows: list[Row], states: torch.Tensor) -> None:
+        """One token for each of `rows`."""
+        s = self._schedule
+        i = np.fromiter((row.index for row in rows), np.int64, len(rows))
+        numbers = Numbers(s.seed[i], s.count[i], s.temperature[i], s.top_k[i], s.top_p[i])
+        sampled = sample(self._model.head(states), numbers)
+        s.tokens[i, s.count[i]] = sampled.tokens
+        s.logprobs[i, s.count[i]] = sampled.logprobs
+        s.count[i] += 1
+
+    def _leave(self, rows: list[Row]) -> None:
+        """Rows that are complete leave the schedule; calls that are complete are answered."""
+        s = self._schedule
+        i = np.fromiter((row.index for row in rows), np.int64, len(rows))
+        tokens = s.tokens[i, s.count[i] - 1].tolist()
+        full = (s.count[i] >= s.limit[i]).tolist()
+        stay: list[Row] = []
+        for row, token, last in zip(rows, tokens, full, strict=True):
+            call = row.call
+            if call.over:  # another row of the same call failed just now
+                s.end(row, keep=False)
+                continue
+            if token in call.ends:
+                finish = "end"
+            else:
+                try:
+                    stop = row.watch is not None and row.watch(token)
+                except Exception as error:  # the watcher is the caller's code: its failure is the caller's alone
+                    self._refuse(call, error)
+                    s.end(row, keep=False)
+                    continue
+                if not (stop or last):
+                    stay.append(row)
+                    continue
+                finish = "stop" if stop else "length"
+            count = int(s.count[row.index])
+            call.draws[row.draw] = Draw(
+                tuple(s.tokens[row.index, :count].tolist()), tuple(s.logprobs[row.index, :count].tolist()), finish
+            )
+            # an ended sequence is not continued: its keys and values would only push others out
+            s.end(row, keep=finish != "end")
+            if all(draw is not None for draw in call.draws):
+                self._complete(call, Drawn(tuple(draw for draw in call.draws if draw is not None), call.tally))
+        s.running = [row for row in stay if not row.call.over]
+        for row in stay:
+            if row.call.over:
+                s.end(row, keep=False)
+
+    def _refuse(self, call: Call, error: Exception) -> None:
+        told = PolicyError(f"the rule that ends a draw failed: {type(error).__name__}: {error}")
+        told.__cause__ = error
+        call.over = True
+        self._complete(call, told)
+
+    def _complete(self, call: Call, result: Any) -> None:
+        self._calls.discard(call)
+        self._done.append((call.future, result))
+
+    def _answer(self, jobs: list[Prefill]) -> None:
+        """Head outputs, or log-probabilities of targets, for reading calls whose ids are all computed."""
+        if not jobs:
+            return
+        states = torch.cat([part for job in jobs for part in job.outputs])
+        targets = [t for job in jobs for t in job.call.targets]
+        parts = []
+        for at in range(0, len(states), READ_AT_ONCE):
+            values = self._model.head(states[at : at + READ_AT_ONCE]).float()
+            if targets:
+                wanted = torch.tensor(targets[at : at + READ_AT_ONCE], device=values.device)
+                chosen = values.gather(-1, wanted[:, None])[:, 0]
+                norm = values.logsumexp(-1)
+                values = torch.stack((chosen - norm, values.amax(-1) - norm), -1)
+            parts.append(values)
+        outputs = torch.cat(parts).cpu().split([sum(map(len, job.outputs)) for job in jobs])
+        for job, values in zip(jobs, outputs, strict=True):
+            self._complete(job.call, Outputs(values, job.call.tally))
+
+
+def _settle(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in done:
+        if future.done():  # cancelled meanwhile
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -1,0 +1,33 @@
+"""Every YAML file under conf/ composes, builds and prints; no weights are touched."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from experiments.commandline import CONF
+from experiments.parts import Parts
+
+CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml"))
+
+NEEDS = {"task=jsonl": ["task.path=problems.jsonl"]}  # what a choice cannot do without
+
+
+def test_there_is_something_to_test():
+    assert {"search=greedy", "search=majority", "search=astar", "task=toy"} <= set(CHOICES)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_composes_builds_and_prints(choice, monkeypatch, settings):
+    monkeypatch.delenv("TREEWISE_DATA", raising=False)
+    parts, again = (Parts.of(settings(choice, *NEEDS.get(choice, []))) for _ in range(2))
+    assert repr(parts) == repr(again), "building twice gives the same"
+    assert "object at 0x" not in repr(parts), "a part prints its settings"
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_it_is_small_and_says_what_it_is(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 50
+    assert yaml.safe_load(text) is None or isinstance(yaml.safe_load(text), dict)
+    assert "#" in text or path.parent.name == "budget"

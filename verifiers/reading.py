@@ -1,0 +1,241 @@
+"""Verifiers that read a prefix with a model of their own in this process: its ids, its engine, what was read before."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from policies.embedded import end_tokens
+from policies.engine import load
+from policies.engine.engine import Engine
+from policies.engine.trial import agree
+from policies.engine.worker import Outputs
+from policies.vocabulary import Vocabulary
+from search.errors import ConfigError, PolicyError, VerifierError
+from search.types import Cost, Finish, Prefix, Segment, Verdict, chain
+
+KNOWN = 1 << 16  # prefixes whose values are remembered
+ENDED = (Finish.END, Finish.EMPTY)
+
+
+class Layout(NamedTuple):
+    """A prefix as the reading model sees it.
+
+    Attributes:
+        ids: prompt and steps.
+        bounds: how many ids there are up to the prompt's end, the first step's end, ...; one more than steps.
+        marks: per step, positions in `ids` where a line of it ends; the last is the step's last token.
+    """
+
+    ids: tuple[int, ...]
+    bounds: tuple[int, ...]
+    marks: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Reading(ABC):
+    """What PRMs and language models as judges share. Built without the weights; `async with` loads them.
+
+    Attributes:
+        model: folder of the model.
+        ids: "policy": the prefix's own ids are read, which asks for the policy's tokenizer and template; "own":
+            question and steps are rendered with this model's template, step by step, so that a step's ids never
+            change; "auto": "policy" where the prompt's ids stand for its text in this model's vocabulary, else "own".
+        separator: text of the token that ends a step; must be one token.
+        dtype, device, memory, threads, max_context: as in `policies.embedded.Embedded`.
+
+    Where a step ends: at its last token. That is the separator for a step, the token it is merged into where it is
+    merged with its neighbour (nothing is tokenised again), and the end token for a complete answer, which is added if
+    the policy left it out. With own ids, a step is its text without trailing blanks, then the separator. A segment cut
+    by a token limit ends where it was cut.
+    """
+
+    model: str
+    ids: str = "auto"
+    separator: str = "\n\n"
+    dtype: str = "float32"
+    device: str = "cpu"
+    memory: str | int = "512MB"
+    threads: int | None = None
+    max_context: int | None = None
+    _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: OrderedDict[bytes, tuple[float, ...]] = field(
+        default_factory=OrderedDict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.ids not in ("auto", "policy", "own"):
+            raise ConfigError("ids", self.ids, "give auto, policy or own")
+        if self.dtype not in load.DTYPES:
+            raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
+        load.size_in_bytes(self.memory)
+
+    async def __aenter__(self) -> Self:
+        if self._loaded:
+            raise ConfigError("model", self.model, "it is loaded already: enter it once")
+        loaded = await asyncio.to_thread(self._load)
+        loaded.engine.start()
+        self._loaded.append(loaded)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loaded = self._loaded.pop()
+        self._known.clear()
+        await asyncio.to_thread(loaded.engine.close)
+
+    @abstractmethod
+    def _weights(self, path: Path) -> load.Model:
+        """What it reads with."""
+
+    def _load(self) -> _Loaded:
+        path = Path(self.model)
+        config = load.settings(path)
+        tokenizer = load.tokenizer(path)
+        vocabulary = Vocabulary(tokenizer, self.model)
+        separator = vocabulary.encode(self.separator)
+        if len(separator) != 1:
+            raise ConfigError("separator", self.separator, f"it is {len(separator)} tokens of this model: give one")
+        model = self._weights(path)
+        agree(model, self.model)
+        engine = Engine(model, load.size_in_bytes(self.memory), context=self.max_context, threads=self.threads)
+        marks = frozenset(i for i, text in enumerate(vocabulary.texts) if text and self.separator in text)
+        ends = end_tokens(path, config, tokenizer)
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
+        return _Loaded(engine, vocabulary, self.ids, separator[0], marks, ends, end)
+
+    @property
+    def _ready(self) -> _Loaded:
+        if not self._loaded:
+            raise VerifierError(f"{self.model} is not loaded: use it inside `async with`")
+        return self._loaded[0]
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine."""
+        return self._ready.engine
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights, the tokenizer and every setting that shapes a verdict; needs no loading."""
+        path = Path(self.model)
+        load.settings(path)
+        return f"{type(self).__name__.lower()}:{load.digest(path, *map(str, self._shaping()))}"
+
+    def _shaping(self) -> tuple[object, ...]:
+        return self.dtype, self.max_context, self.ids, self.separator
+
+    async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
+        """One verdict per prefix, in order; only what was not read before is computed.
+
+        Raises:
+            VerifierError: a prefix cannot be read (other vocabulary, no question, too long), or not loaded.
+        """
+        results = await asyncio.gather(*map(self._score, prefixes), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if isinstance(result, Verdict)]
+
+    async def _score(self, prefix: Prefix) -> Verdict:
+        loaded = self._ready
+        # the longest beginning of the prefix whose steps have values already
+        digests = [chain(b"", prefix.prompt)]
+        for step in prefix.steps:
+            digests.append(chain(digests[-1], step))
+        known: tuple[float, ...] = ()
+        for digest in reversed(digests[1:]):
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                known = self._known[digest]
+                break
+        values, cost = known, Cost(passes=1)
+        if len(known) < len(prefix.steps):
+            layout = loaded.layout(prefix)
+            try:
+                new, outputs = await self._values(layout, len(known))
+            except PolicyError as error:
+                raise VerifierError(f"{self.model} cannot read {prefix.text[-60:]!r}: {error}") from error
+            values = known + new
+            if outputs is not None:
+                tally = outputs.tally
+                cost = Cost(passes=1, read=tally.prefilled, reused=tally.reused, seconds=tally.seconds)
+        if len(values) != len(prefix.steps):
+            raise VerifierError(f"{len(values)} values for {len(prefix.steps)} steps of {prefix.text[-60:]!r}")
+        for count in range(len(known) + 1, len(values) + 1):
+            self._known[digests[count]] = values[:count]
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return self._verdict(prefix, values, cost)
+
+    @abstractmethod
+    async def _values(self, layout: Layout, known: int) -> tuple[tuple[float, ...], Outputs | None]:
+        """One number for each step from number `known` on, and what reading them took (None: nothing was read)."""
+
+    @abstractmethod
+    def _verdict(self, prefix: Prefix, values: tuple[float, ...], cost: Cost) -> Verdict:
+        """The judgement of `prefix`, given the numbers of its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    engine: Engine
+    vocabulary: Vocabulary
+    how: str
+    separator: int
+    marks: frozenset[int]  # ids whose text has the separator in it
+    ends: frozenset[int]
+    end: int
+
+    def layout(self, prefix: Prefix) -> Layout:
+        """The prefix in ids."""
+        prompt = prefix.prompt
+        same = bool(prompt.tokens) and self.vocabulary.text(prompt.tokens) == prompt.text
+        if self.how == "policy" and not same:
+            raise VerifierError("the prompt's ids are not of this model's vocabulary: set ids to own or auto")
+        direct = same and self.how != "own"
+        first = prompt.tokens if direct else self._question(prefix.question)
+        parts = [self._direct(step) if direct else self._rendered(step) for step in prefix.steps]
+        ids, bounds, marks = list(first), [len(first)], []
+        for part in parts:
+            begin = len(ids)
+            ids += part
+            inner = [begin + i for i, token in enumerate(part[:-1]) if token in self.marks]
+            marks.append((*inner, len(ids) - 1))
+            bounds.append(len(ids))
+        if max(ids) >= self.engine.vocabulary:
+            raise VerifierError("the prefix has ids beyond this model's vocabulary: set ids to own")
+        return Layout(tuple(ids), tuple(bounds), tuple(marks))
+
+    def _question(self, question: str) -> tuple[int, ...]:
+        tokenizer = self.vocabulary.tokenizer
+        if not question or tokenizer.chat_template is None:
+            lack = "a chat template" if question else "the question"
+            raise VerifierError(f"to render the prompt itself, this model needs {lack}")
+        messages = [{"role": "user", "content": question}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return self.vocabulary.encode(text)
+
+    def _direct(self, step: Segment) -> tuple[int, ...]:
+        ended = step.finish in ENDED
+        bare = step.tokens[:-1] if ended and step.tokens and step.tokens[-1] in self.ends else step.tokens
+        if self.vocabulary.text(bare) != step.text:
+            raise VerifierError(f"ids of {step.text!r} stand for something else here: set ids to own")
+        return (*bare, self.end) if ended and bare == step.tokens else step.tokens
+
+    def _rendered(self, step: Segment) -> tuple[int, ...]:
+        lines = [line for line in step.text.split(self.vocabulary.texts[self.separator] or "") if line.strip()]
+        ids: list[int] = []
+        for line in lines:
+            ids += [self.separator] if ids else []
+            ids += self.vocabulary.encode(line.rstrip())
+        ids += [self.end] if step.finish in ENDED else [self.separator] if step.finish is Finish.STEP else []
+        return tuple(ids)
