@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import fields
 from typing import TypeVar
 
 from search.errors import PolicyError, VerifierError
@@ -59,5 +59,5 @@ def checked_verdict(prefix: Prefix, verdict: Verdict) -> Verdict:
 
 
 def _check_cost(cost: Cost, error: type[Exception]) -> None:
-    if any(not spent >= 0 for spent in astuple(cost)):
+    if any(not getattr(cost, f.name) >= 0 for f in fields(cost)):
         raise error(f"a cost is negative or nan: {cost}")

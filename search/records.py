@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from search.types import Cost, Finish, Segment
@@ -39,7 +39,7 @@ def segment_from_json(data: Mapping[str, Any]) -> Segment:
 
 def cost_to_json(cost: Cost) -> dict[str, float]:
     """The fields that are not 0, as a JSON object."""
-    return {name: spent for name, spent in asdict(cost).items() if spent}
+    return {f.name: spent for f in fields(cost) if (spent := getattr(cost, f.name))}
 
 
 def cost_from_json(data: Mapping[str, Any]) -> Cost:

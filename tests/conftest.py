@@ -19,7 +19,7 @@ from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
 from search.worlds import World
 from verifiers.toy import Hidden
 
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("steady", max_examples=50, deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("steady")
 
 

@@ -44,30 +44,43 @@ def best_by_networkx(world, heuristic):
     return networkx.astar_path_length(graph, "", "goal", lambda word, goal: heuristic.get(word, 0.0))
 
 
-async def test_optimal_in_every_random_tree(session, explicit):
-    """300 trees, each with no heuristic, with a consistent one and with one that is admissible only."""
-    grown = [0, 0, 0]
-    for seed in range(300):
-        rng = random.Random(seed)
-        world = explicit(rng, depth=4)
-        heuristics = (
-            dict.fromkeys(world.togo, 0.0),
-            {word: 0.7 * togo for word, togo in world.togo.items()},
-            {word: rng.random() * togo for word, togo in world.togo.items()},
-        )
-        for number, h in enumerate(heuristics):
-            best = best_by_networkx(world, h)
-            search = AStar(
-                width=3,
-                step_cost=lambda parent, child, world=world: world.cost[child.prefix.text],
-                heuristic=lambda node, h=h: h[node.prefix.text],
-            )
-            outcome = await run(search, session(world, world))
-            assert outcome.answer.complete
-            assert outcome.answer.notes["g"] == pytest.approx(best, abs=1e-6)
-            assert best == pytest.approx(world.togo[""], abs=1e-12)
-            grown[number] += len(outcome.tree)
-    assert grown[1] < 0.8 * grown[0]  # knowing more saves work
+HEURISTICS = {
+    "none": lambda togo: 0.0,
+    "consistent": lambda togo: 0.7 * togo,
+    "admissible": lambda togo: togo * random.Random(togo).random(),
+}
+
+
+async def solve(session, world, h):
+    """The outcome of a search that knows the costs of the table `world` and the heuristic `h`."""
+    search = AStar(
+        width=world.width,
+        step_cost=lambda parent, child: world.cost[child.prefix.text],
+        heuristic=lambda node: h[node.prefix.text],
+    )
+    return await run(search, session(world, world))
+
+
+@pytest.mark.parametrize("heuristic", HEURISTICS)
+async def test_optimal_in_every_random_tree(session, explicit, heuristic):
+    for seed in range(100):
+        world = explicit(random.Random(f"{seed} {heuristic}"), depth=4)
+        h = {word: HEURISTICS[heuristic](togo) for word, togo in world.togo.items()}
+        best = best_by_networkx(world, h)
+        outcome = await solve(session, world, h)
+        assert outcome.answer.complete
+        assert outcome.answer.notes["g"] == pytest.approx(best, abs=1e-6)
+        assert best == pytest.approx(world.togo[""], abs=1e-12)
+
+
+async def test_knowing_more_saves_work(session, explicit):
+    grown = {}
+    for heuristic, known in HEURISTICS.items():
+        worlds = [explicit(random.Random(seed), depth=4) for seed in range(30)]
+        tables = [{word: known(togo) for word, togo in world.togo.items()} for world in worlds]
+        grown[heuristic] = sum([len((await solve(session, w, h)).tree) for w, h in zip(worlds, tables, strict=True)])
+    assert grown["consistent"] < 0.8 * grown["none"]
+    assert grown["admissible"] < grown["none"]
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -139,15 +152,14 @@ async def test_a_verifier_that_knows_leads_straight_to_the_goal(session, explici
 
 
 async def test_ties_deeper_then_better_then_older(session, explicit):
-    """f is 0.5 everywhere under `zero` but for what is said here; see which node is expanded next."""
-    world = explicit(SimpleNamespace(random=lambda: 0.5), depth=4)
-    table = {"a": 0.5, "b": 0.5 + 2e-7, "c": 0.5, "ba": 0.1, "bb": 0.1, "bc": 0.1}
-    world.scores = table | {word: 0.1 for word in world.cost if word not in table}
+    world = explicit(SimpleNamespace(random=lambda: 0.5), depth=4)  # every path has four steps
+    almost = {"a": 0.5 - 2e-7, "b": 0.5, "ba": 0.5 - 4e-7}  # as good as equal
+    world.scores = dict.fromkeys(world.cost, 0.1) | almost
     seen = []
     outcome = await run(AStar(width=3, step_cost=zero), session(world, world, sinks=[seen.append]))
     words = [outcome.tree.nodes[id].prefix.text for id in expanded(seen)]
-    assert words[:4] == ["", "b", "a", "c"]  # b is the better by less than 1e-6; a is older than c
-    assert len(words[4]) > 1  # then the deeper ones, all alike
+    assert words == ["", "b", "ba", "a", "baa"]
+    assert outcome.answer.prefix.text == "baaa"
 
 
 async def test_a_local_frontier_never_goes_back(session):
