@@ -36,6 +36,7 @@ def grade(text: str, gold: str, pool: Pool, **settings) -> Grade:
         (r"\boxed{\frac{}", "7", "unparsable", None),
         (r"\boxed{((}", "x+1", "unparsable", "(("),
         ("7", "", "unparsable", "7"),
+        (r"\boxed{$.$}", "7", "unparsable", "$.$"),
     ],
 )
 def test_grades(text, gold, verdict, answer, pool):
