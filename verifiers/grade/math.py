@@ -205,7 +205,7 @@ def grade_rows(lines: Iterable[str], pool: Pool) -> Iterator[Grade]:
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
-    """The command line; its exit status: 0, 2 where the input is malformed, 1 where grading fails; with one sentence."""
+    """The command line; exit status 0, or 2 where the input is malformed and 1 where grading fails, with a sentence."""
     parser = argparse.ArgumentParser(prog="python -m verifiers.grade.math", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", metavar="FILE", help='rows of JSON {"gold", "prediction"}; - reads standard input')
     file = parser.parse_args(arguments).file
