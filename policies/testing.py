@@ -4,8 +4,8 @@
     await check_policy(MyPolicy(), prefixes, sampling)
 
 Each law takes the policy, at least two different prefixes, and a sampling with a boundary and a temperature above 0;
-it raises AssertionError with the law's name and what was found. A policy whose seeds are best effort (a remote
-endpoint) is checked with `SEEDLESS` alone.
+it raises AssertionError with the law's name and what was found, or PolicyError for a reply no search would take. A
+policy whose seeds are best effort (a remote endpoint) is checked with `seeded=False`.
 """
 
 from __future__ import annotations

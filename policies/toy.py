@@ -40,9 +40,14 @@ class Toy:
             raise ConfigError("length", self.length, "give a number of at least 1")
         if not 0 <= self.end <= 1:
             raise ConfigError("end", self.end, "give a probability")
-        for before, row in (self.chain or {}).items():
-            if not set(row) <= {*self.letters, END} or min(row.values()) < 0 or abs(sum(row.values()) - 1) > 1e-9:
-                raise ConfigError(f"chain[{before!r}]", row, "give probabilities of letters and '.', adding up to 1")
+        if self.chain is not None:
+            for before in ("", *self.letters):
+                self._check(before, self.chain.get(before, {}))
+
+    def _check(self, before: str, row: Mapping[str, float]) -> None:
+        known = set(row) <= {*self.letters, END}
+        if not known or any(p < 0 for p in row.values()) or abs(sum(row.values()) - 1) > 1e-9:
+            raise ConfigError(f"chain[{before!r}]", row, "give probabilities of letters and '.', adding up to 1")
 
     @property
     def fingerprint(self) -> str:

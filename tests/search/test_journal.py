@@ -82,9 +82,10 @@ async def filled(path, lines=3):
 async def test_a_torn_line_is_cut_off_wherever_it_is_torn(path):
     content = await filled(path)
     lines = content.splitlines(keepends=True)
-    for size in range(len(content) + 1):
+    ends = [len(b"".join(lines[:n])) for n in range(len(lines) + 1)]
+    for size in {*range(0, len(content), 13), *ends, *(end - 1 for end in ends[1:])}:
         path.write_bytes(content[:size])
-        whole = sum(size >= sum(map(len, lines[: n + 1])) for n in range(len(lines)))
+        whole = sum(size >= end for end in ends[1:])
         with Journal(path) as journal:
             assert len(journal) == max(whole - 2, 0)  # a header and a fingerprint come first
             policy = Journaled(Toy(), journal)

@@ -1,6 +1,7 @@
 """Rules, against the formulas of the papers."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def path(scores):
 def totals(nodes, cost):
     """g of each node."""
     g = [0.0]
-    for parent, child in zip(nodes, nodes[1:], strict=False):
+    for parent, child in pairwise(nodes):
         g.append(g[-1] + cost(parent, child))
     return g
 
@@ -40,7 +41,7 @@ def test_h_is_in_the_unit_interval_and_0_at_the_root(scores):
 @given(scores=scores)
 def test_g_never_falls_along_a_path(cost, scores):
     g = totals(path(scores), cost)
-    assert all(a <= b for a, b in zip(g, g[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(g))
 
 
 @given(scores)
@@ -49,9 +50,9 @@ def test_drop(scores):
     nodes = path(scores)
     h = [shortfall(node) for node in nodes]
     f = [a + b for a, b in zip(totals(nodes, drop), h, strict=True)]
-    rises = [max(0.0, b - a) for a, b in zip(h, h[1:], strict=False)]
+    rises = [max(0.0, b - a) for a, b in pairwise(h)]
     assert f[-1] == pytest.approx(h[-1] + math.fsum(rises), abs=1e-9)
-    for (h0, h1), (f0, f1) in zip(zip(h, h[1:], strict=False), zip(f, f[1:], strict=False), strict=True):
+    for (h0, h1), (f0, f1) in zip(pairwise(h), pairwise(f), strict=True):
         assert f1 - f0 == pytest.approx(2 * (h1 - h0) if h1 > h0 else h1 - h0, abs=1e-9)
 
 
@@ -61,11 +62,11 @@ def test_consistent(scores):
     nodes = path(scores)
     h = [shortfall(node) for node in nodes]
     f = [a + b for a, b in zip(totals(nodes, consistent), h, strict=True)]
-    for parent, child in zip(nodes, nodes[1:], strict=False):
+    for parent, child in pairwise(nodes):
         assert shortfall(parent) <= consistent(parent, child) + shortfall(child) + 1e-12
-    rises = [max(0.0, b - a) for a, b in zip(h, h[1:], strict=False)]
+    rises = [max(0.0, b - a) for a, b in pairwise(h)]
     assert f[-1] == pytest.approx(h[0] + math.fsum(rises), abs=1e-9)
-    assert all(b >= a - 1e-9 for a, b in zip(f, f[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in pairwise(f))
 
 
 @given(scores)

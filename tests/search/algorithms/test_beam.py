@@ -115,7 +115,7 @@ async def test_subtrees_do_not_compete(session):
         if depth > 1:
             for node in kept:
                 assert node.score == max(sibling.score for sibling in node.parent.children)
-    root, first, *_ = levels(outcome.tree)
+    _, first, *_ = levels(outcome.tree)
     groups = [first[i : i + 3] for i in range(0, 12, 3)]
     assert [max(group, key=lambda node: node.score) for group in groups] == [node for node in first if node.children]
     assert outcome.candidates == 4 * 3  # the last steps of every subtree, each with a score of its own
