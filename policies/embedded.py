@@ -171,7 +171,8 @@ class Embedded:
         return tuple(outputs.values[:, 0].tolist())
 
     def retain(self, prefix: Prefix) -> None:
-        """A hint; what is used again stays anyway, for the least recently used goes first."""
+        """A hint: `prefix` will be continued; of what must be forgotten it goes last."""
+        self._ready.engine.retain(prefix.tokens)
 
     def release(self, prefix: Prefix) -> None:
         """A hint: nothing will continue `prefix`; what is held for its last step alone is freed at once."""

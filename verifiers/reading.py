@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(ABC):
     """What PRMs and language models as judges share. Built without the weights; `async with` loads them.
 
     Attributes:
@@ -91,8 +92,9 @@ class Reading:
         self._known.clear()
         await asyncio.to_thread(loaded.engine.close)
 
+    @abstractmethod
     def _weights(self, path: Path) -> load.Model:
-        raise TypeError(f"{type(self).__name__} does not say what it reads with")
+        """What it reads with."""
 
     def _load(self) -> _Loaded:
         path = Path(self.model)
@@ -174,12 +176,13 @@ class Reading:
             self._known.popitem(last=False)
         return self._verdict(prefix, values, cost)
 
+    @abstractmethod
     async def _values(self, layout: Layout, known: int) -> tuple[tuple[float, ...], Outputs | None]:
         """One number for each step from number `known` on, and what reading them took (None: nothing was read)."""
-        raise TypeError(f"{type(self).__name__} does not say what it reads")
 
+    @abstractmethod
     def _verdict(self, prefix: Prefix, values: tuple[float, ...], cost: Cost) -> Verdict:
-        raise TypeError(f"{type(self).__name__} does not say how it judges")
+        """The judgement of `prefix`, given the numbers of its steps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,11 @@ class Engine:
         fed, targets = (ids[:-1], ids[start + 1 :]) if likelihood else (ids, ())
         return await self._ask(Call(tuple(fed), self._future(), start=start, targets=tuple(targets)))
 
+    def retain(self, ids: Sequence[int]) -> None:
+        """A hint: the sequence will be continued, so it counts as used now."""
+        kept = tuple(ids)
+        self._post(lambda: self._worker.retain(kept))
+
     def release(self, ids: Sequence[int], keep: int) -> None:
         """A hint: the sequence is not needed beyond its first `keep` tokens."""
         kept = tuple(ids)

@@ -51,6 +51,7 @@ class Worker:
         return self._schedule.idle
 
     def enter(self, calls: Sequence[Call]) -> None:
+        calls = [call for call in calls if not call.future.done()]  # cancelled on the way
         self._calls.update(calls)
         self._schedule.waiting.extend(calls)
 
@@ -59,6 +60,11 @@ class Worker:
         if call in self._calls:
             self._calls.discard(call)
             self._schedule.drop(call)
+
+    def retain(self, ids: tuple[int, ...]) -> None:
+        edge = self._kv.match(ids).edge
+        self._kv.lock(edge)
+        self._kv.unlock(edge)
 
     def release(self, ids: tuple[int, ...], keep: int) -> None:
         self._kv.release(ids, keep)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from policies.embedded import Embedded
+from policies.testing import check_policy
 from policies.tiny import checkpoint, tokenizer
 from search.algorithms.beam import Beam
 from search.contract import checked_reply
@@ -62,7 +63,19 @@ def test_the_tokenizer_is_the_files_own_whatever_the_model_type(folder):
     assert list(with_policy(folder, work)) == ids_of(f"<|user|>{text}<|assistant|>")
 
 
-def test_laws_of_the_port(folder):
+@pytest.mark.parametrize(
+    "sampling", [Sampling(until=Tokens(3), max_tokens=7), Sampling(0.8, 30, 0.9, 9, Delimiter(("1",)))]
+)
+def test_the_laws_that_ship_with_the_port(folder, sampling):
+    async def work(policy):
+        prompts = [Prefix(policy.prompt([{"role": "user", "content": f"q{i}"}])) for i in range(3)]
+        reply = (await policy.sample([Request(prompts[0], sampling, (1,))]))[0]
+        await check_policy(policy, [*prompts, prompts[0] + reply.segments[0]], sampling)
+
+    with_policy(folder, work)
+
+
+def test_replies_are_exact_and_counted(folder):
     def requests(policy):
         prompts = [Prefix(policy.prompt([{"role": "user", "content": f"q{i}"}])) for i in range(6)]
         kinds = [

@@ -14,6 +14,8 @@ from search.errors import ConfigError, VerifierError
 from search.types import Finish, Prefix, Segment, Verdict
 from verifiers.combine import Aggregate
 from verifiers.prm import PRM
+from verifiers.regret import Regret
+from verifiers.testing import check_verifier
 
 WORDS = tokenizer()
 END = WORDS.eos_token_id
@@ -204,10 +206,25 @@ def test_a_head_of_another_size_is_refused(tmp_path):
 def test_batches_equal_single_calls_in_any_order(plain):
     many = [prefix(*SOLUTION[:i]) for i in (3, 1, 2)] + [prefix(step(f"{i}\n\n")) for i in range(9)]
     batch = scores(PRM(plain), *many)
-    alone = [scores(PRM(plain), one)[0] for one in many]
+
+    async def one_by_one():
+        async with PRM(plain) as prm:
+            return [(await prm.score([one]))[0] for one in many[::-1]][::-1]
+
+    alone = asyncio.run(one_by_one())
     for a, b in zip(batch, alone, strict=True):
         assert a.steps == pytest.approx(b.steps, abs=1e-5)
     assert scores(PRM(plain)) == []
+
+
+@pytest.mark.parametrize("kind", [PRM, Regret])
+def test_the_laws_that_ship_with_the_port(plain, kind):
+    async def main():
+        many = [prefix(*SOLUTION[:i]) for i in (1, 2, 3)] + [prefix(step("3*8=24", Finish.END))]
+        async with kind(plain) as verifier:
+            await check_verifier(verifier, many)
+
+    asyncio.run(main())
 
 
 def test_a_fingerprint_tells_models_and_settings_apart(plain, folder):

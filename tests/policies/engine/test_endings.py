@@ -195,3 +195,47 @@ def test_release_frees_and_changes_no_draw(small):
         assert engine.kv.held >= 3
     assert tokens(before) == tokens(again) and held == 27
     assert again.tally.reused == 20
+
+
+def test_what_is_retained_is_forgotten_last(small):
+    token = 2 * small.layers * small.heads * small.width * 4
+    first, second, third = some_ids(1, 20), some_ids(2, 20), some_ids(3, 20)
+
+    async def run(engine):
+        await engine.sample(first, (1,), limit=1)
+        await engine.sample(second, (1,), limit=1)
+        engine.retain(first)
+        await engine.sample(third, (1,), limit=1)
+        return [len(engine.kv.match(ids).slots) for ids in (first, second, third)]
+
+    with Running(small, memory=token * 51, context=30) as engine:
+        assert asyncio.run(run(engine)) == [20, 0, 20]
+
+
+def test_a_call_cancelled_before_it_entered_never_runs(small):
+    async def run(engine):
+        task = asyncio.create_task(engine.sample(some_ids(1, 5), (1,), limit=400))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await engine.sample(some_ids(2, 5), (1,), limit=2)
+
+    with Running(small) as engine:
+        asyncio.run(run(engine))
+        assert engine.kv.held <= 6, "nothing of the cancelled call was computed"
+
+
+def test_event_loops_in_several_threads_share_an_engine(small):
+    results = {}
+
+    def one(i):
+        results[i] = asyncio.run(engine.sample(some_ids(3, 9), (i,), limit=20)).draws[0].tokens
+
+    with Running(small) as engine:
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        alone = asyncio.run(engine.sample(some_ids(3, 9), tuple(range(4)), limit=20))
+    assert [results[i] for i in range(4)] == [draw.tokens for draw in alone.draws]
