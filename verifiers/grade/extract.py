@@ -16,6 +16,8 @@ THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 OPEN_THOUGHT = re.compile(r"<(?:think|thinking)>", re.IGNORECASE)
 CLOSE_THOUGHT = re.compile(r"</(?:think|thinking)>", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*(?:\[[^\]\n]*\]\s*)*")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is no brace
+BARE_GROUP = re.compile(r"\d+|[A-Za-z]|\\[A-Za-z]+")
 HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 STATED = re.compile(
     r"\banswers?\b(?:\s+(?:to|for|of)\b[^.\n:=]{0,80}?)?\s*\**\s*(?:(?:is|are|was)\b\s*:?|:|=)\s*\**\s*", re.IGNORECASE
@@ -92,8 +94,9 @@ def last_boxes(text: str) -> str | None:
     An empty box and one that never closes (a text cut short) hold no answer.
     """
     boxes: list[tuple[int, int, str]] = []  # start, end, content; none inside another
+    closing = _closing(text)
     for match in BOX.finditer(text):
-        if content := _braced(text, match.end()):
+        if content := _group(text, match.end(), closing):
             inner, end = content
             if inner.strip():
                 while boxes and boxes[-1][1] > match.start():  # an inner box says it more closely than the outer one
@@ -113,23 +116,24 @@ def _joined(between: str) -> bool:
     return JOINT.fullmatch(core) is not None and (bool(core) or "\n" not in between)
 
 
-def _braced(text: str, start: int) -> tuple[str, int] | None:
-    """The balanced group that starts at `start` and where it ends; one bare character or command counts as a group."""
-    if start >= len(text):
-        return None
-    if text[start] != "{":
-        bare = re.compile(r"\d+|[A-Za-z]|\\[A-Za-z]+").match(text, start)
-        return (bare.group(), bare.end()) if bare else None
-    depth, at = 0, start
-    while at < len(text):
-        if text[at] == "\\":
-            at += 2
-            continue
-        depth += (text[at] == "{") - (text[at] == "}")
-        if depth == 0:
-            return text[start + 1 : at], at + 1
-        at += 1
-    return None
+def _closing(text: str) -> dict[int, int]:
+    """Where the group that each brace opens is closed; braces that never close are left out."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for brace in BRACE.finditer(text):
+        if brace.group() == "{":
+            opened.append(brace.start())
+        elif brace.group() == "}" and opened:
+            closing[opened.pop()] = brace.start()
+    return closing
+
+
+def _group(text: str, start: int, closing: dict[int, int]) -> tuple[str, int] | None:
+    """What the group that starts at `start` holds, and where it ends; a bare number, letter or command is a group."""
+    if start in closing:
+        return text[start + 1 : closing[start]], closing[start] + 1
+    bare = BARE_GROUP.match(text, start)
+    return (bare.group(), bare.end()) if bare else None
 
 
 def _phrase(rest: str) -> str:

@@ -29,7 +29,7 @@ from verifiers.grade.pool import Finished, Pool, shared
 from verifiers.grade.tidy import tidy
 
 JUDGE, JUDGE_TEXTS = "verifiers.grade.equal:judge", "verifiers.grade.equal:judge_texts"
-LONGEST = 20_000  # characters of an answer; nothing longer is one
+LONGEST = 5_000  # characters of an answer; nothing longer is one
 AHEAD = 256  # rows the command line reads ahead of the one it prints
 SETTINGS: dict[str, type] = {
     "precision": int,

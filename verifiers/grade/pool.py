@@ -41,7 +41,7 @@ class Pool:
     Args:
         workers: processes at most; 0 takes one per processor, at most four.
         cpu: seconds of processor time of one piece of work.
-        wall: seconds of wall time of one piece of work, a backstop; 0 takes twelve times `cpu`.
+        wall: seconds of wall time of one piece of work, a backstop; 0 takes sixty times `cpu`.
         memory: bytes of address space of one process; it starts with about 0.3 GiB.
         warm: a function without arguments that each process runs once before its first work; None for none.
     """
@@ -50,7 +50,7 @@ class Pool:
         self,
         *,
         workers: int = 0,
-        cpu: float = 10.0,
+        cpu: float = 5.0,
         wall: float = 0.0,
         memory: int = 2 << 30,
         warm: str | None = "verifiers.grade.equal:warm",
@@ -60,11 +60,11 @@ class Pool:
         if not cpu > 0:
             raise ConfigError("cpu", cpu, "give a positive number of seconds")
         if not wall >= 0:
-            raise ConfigError("wall", wall, "give 0 (twelve times cpu) or a positive number of seconds")
+            raise ConfigError("wall", wall, "give 0 (sixty times cpu) or a positive number of seconds")
         if memory < 1 << 28:
             raise ConfigError("memory", memory, "give at least 268435456 bytes (256 MiB)")
         self.size = workers or min(4, os.cpu_count() or 1)
-        self.cpu, self.wall, self.memory, self._warm = cpu, wall or 12 * cpu, memory, warm
+        self.cpu, self.wall, self.memory, self._warm = cpu, wall or 60 * cpu, memory, warm
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
