@@ -18,10 +18,12 @@ def number_to_json(x: float) -> float | None:
 
 
 def number_from_json(x: float | None) -> float:
+    """The number behind its JSON form."""
     return math.nan if x is None else x
 
 
 def segment_to_json(segment: Segment) -> dict[str, Any]:
+    """All of a segment, as a JSON object."""
     return {
         "tokens": list(segment.tokens),
         "text": segment.text,
@@ -31,12 +33,15 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
 
 
 def segment_from_json(data: Mapping[str, Any]) -> Segment:
+    """The segment behind its JSON form."""
     return Segment(tuple(data["tokens"]), data["text"], tuple(data["logprobs"]), Finish(data["finish"]))
 
 
 def cost_to_json(cost: Cost) -> dict[str, float]:
+    """The fields that are not 0, as a JSON object."""
     return {name: spent for name, spent in asdict(cost).items() if spent}
 
 
 def cost_from_json(data: Mapping[str, Any]) -> Cost:
+    """The cost behind its JSON form."""
     return Cost(**data)

@@ -45,9 +45,7 @@ def text(e: Expression) -> str:
     left, right = text(e.left), text(e.right)
     if e.op == "*" and isinstance(e.left, Operation) and e.left.op != "*":
         left = f"({left})"
-    if isinstance(e.right, Operation) and (e.op == "*" or (e.op == "-" and e.right.op != "*")):
-        right = f"({right})"
-    elif isinstance(e.right, Operation) and e.op == "+" and e.right.op != "*":
+    if isinstance(e.right, Operation) and (e.op == "*" or e.right.op != "*"):
         right = f"({right})"
     return f"{left}{e.op}{right}"
 
@@ -154,7 +152,8 @@ def training(rng: random.Random) -> Iterator[Problem]:
 
 def test_split(limit: int, offset: int = 0, seed: int = 7) -> list[Problem]:
     """The first `limit` problems after `offset` of the fixed test sequence: held out, all different."""
-    rng, seen = random.Random(seed), {}
+    rng = random.Random(seed)
+    seen: dict[str, Problem] = {}
     while len(seen) < offset + limit:
         if held_out(problem := sample(rng)):
             seen.setdefault(problem.key, problem)

@@ -109,15 +109,15 @@ class Expressions:
         self._of: list[tuple[int, str, bool]] = [(n, str(n), True) for n in numbers]  # value, text, atomic
 
     def play(self, move: Move) -> None:
-        (a, left, atom_a), (b, right, atom_b) = self._take(move.a), self._take(move.b)
-        text = f"{left if atom_a else f'({left})'}{move.op}{right if atom_b else f'({right})'}"
-        self._of.append((move.value, text, False))
+        left, right = self._take(move.a), self._take(move.b)
+        self._of.append((move.value, f"{left}{move.op}{right}", False))
 
-    def _take(self, value: int) -> tuple[int, str, bool]:
+    def _take(self, value: int) -> str:
         for entry in self._of:
             if entry[0] == value:
                 self._of.remove(entry)
-                return entry
+                _, text, atomic = entry
+                return text if atomic else f"({text})"
         raise ValueError(f"{value} is not among the numbers left: {[v for v, *_ in self._of]}")
 
     def answer(self) -> str:
@@ -152,16 +152,19 @@ def sample(rng: random.Random, *, target: int | None = None, solvable: bool = Tr
             return Puzzle(numbers, goal)
 
 
-def training(rng: random.Random, **how) -> Iterator[Puzzle]:
-    """Endless puzzles for training: never one of the test split, never one of the public list."""
+def training(
+    rng: random.Random, *, target: int | None = None, solvable: bool = True, size: int | None = None
+) -> Iterator[Puzzle]:
+    """Endless puzzles for training, as `sample`: never one of the test split, never one of the public list."""
     while True:
-        if trainable(puzzle := sample(rng, **how)):
+        if trainable(puzzle := sample(rng, target=target, solvable=solvable, size=size)):
             yield puzzle
 
 
 def test_split(limit: int, offset: int = 0, seed: int = 24) -> list[Puzzle]:
     """The first `limit` puzzles after `offset` of the fixed test sequence: held out, solvable, all different."""
-    rng, seen = random.Random(seed), {}
+    rng = random.Random(seed)
+    seen: dict[tuple[Numbers, int], Puzzle] = {}
     while len(seen) < offset + limit:
         puzzle = sample(rng)
         if held_out(puzzle) and not public(puzzle):

@@ -1,4 +1,4 @@
-"""Trains the reference models: `python -m experiments.train policy|draft|prm|samples|export`; see models/README.md for the order.
+"""Trains the reference models: `python -m experiments.train policy|draft|prm|samples|export`, see models/README.md.
 
 Several workers: `torchrun --nproc-per-node 2 -m experiments.train prm ...`. A run that was stopped goes on where its
 checkpoint is when the same command is given again.
@@ -9,19 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from experiments.train.export import export
-from experiments.train.mixture import policy_row, verifier_row
+from experiments.train.mixture import foundation_row, policy_row, verifier_row
 from experiments.train.model import Model, Shape
-from experiments.train.rows import SEPARATOR, Row, encode
-from experiments.train.samples import rows_of, write
+from experiments.train.rows import SEPARATOR, encode
+from experiments.train.samples import rows_of, spoken, write
 from experiments.train.tokenizer import END, VOCABULARY
-from experiments.train.trainer import Schedule, Trainer
+from experiments.train.trainer import RowMaker, Schedule, Trainer
 
 SHAPES = {
     "policy": Shape(128, 4, 384, VOCABULARY),
@@ -30,14 +29,25 @@ SHAPES = {
 }
 
 
+def row_maker(what: str, samples: Path | None) -> RowMaker:
+    """What a model is trained on; with samples of the policy, half of the verifier's rows and all of the draft's."""
+    if what == "draft" and samples:
+        return spoken(samples)
+    if what == "prm" and samples:
+        sampled = rows_of(samples)
+        return lambda rng: sampled(rng) if rng.random() < 0.5 else verifier_row(rng)
+    return foundation_row if what == "prm" else policy_row
+
+
 def main() -> None:
+    """Reads the command line and does what it asks."""
     parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SHAPES, "samples", "export"])
-    parser.add_argument("--out", type=Path, required=True, help="run folder; file of `samples`; model folder of `export`")
+    parser.add_argument("--out", type=Path, required=True, help="folder; file of `samples`")
     parser.add_argument("--tokens", type=float, default=10e6, help="positions to train on")
     parser.add_argument("--decay", type=float, default=0.6, help="last share of them with a falling learning rate")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights to start from; what `export` writes out")
-    parser.add_argument("--samples", type=Path, help="samples of the policy (prm only); half of its rows")
+    parser.add_argument("--weights", type=Path, help="checkpoint whose weights to start from; what `export` writes out")
+    parser.add_argument("--samples", type=Path, help="file of the policy's samples, for prm and draft")
     parser.add_argument("--model", help="folder of the policy that is sampled")
     parser.add_argument("--problems", type=int, default=6000, help="how many are sampled")
     parser.add_argument("--draws", type=int, default=8, help="samples of each")
@@ -48,7 +58,7 @@ def main() -> None:
         asyncio.run(write(o.model, o.out, o.problems, o.draws, o.seed))
         return
     if o.what == "export":
-        state = torch.load(o.start)
+        state = torch.load(o.weights)
         model = Model(Shape(**state["shape"]))
         model.load_state_dict(state["model"])
         export(model, o.out)
@@ -56,20 +66,14 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
     torch.set_num_threads(1 if dist.is_initialized() else torch.get_num_threads())
-    make = verifier_row if o.what == "prm" else policy_row
-    if o.samples:
-        sampled = rows_of(o.samples)
-
-        def make(rng: random.Random) -> Row:
-            return sampled(rng) if rng.random() < 0.5 else verifier_row(rng)
-
+    make = row_maker(o.what, o.samples)
     schedule = Schedule(int(o.tokens), decay=o.decay)
     ends = [END, encode(SEPARATOR)[0]]
     trainer = Trainer(SHAPES[o.what], schedule, make, o.out, ends=ends, seed=o.seed, device=o.device)
     if trainer.checkpoint.exists():
         trainer.load()
-    elif o.start:
-        trainer.start_from(o.start)
+    elif o.weights:
+        trainer.start_from(o.weights)
     trainer.run()
 
 

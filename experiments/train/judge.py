@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from experiments.problems import arithmetic, countdown
@@ -35,7 +34,7 @@ def countdown_lines(puzzle: Puzzle, lines: Sequence[str]) -> list[bool]:
 
 
 def arithmetic_lines(problem: arithmetic.Problem, lines: Sequence[str]) -> list[bool]:
-    """For each line whether it is the step that is due (or one operation elsewhere, done right); False after a False."""
+    """For each line whether it is the step that is due (or another operation, done right); False after a False."""
     e, alive, verdicts = problem.expression, True, []
     for line in lines:
         if alive and (box := _BOX.fullmatch(line)):

@@ -10,8 +10,8 @@ from experiments.train.rows import Row, lesson
 
 
 def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzle:
-    """A training puzzle, of three or four numbers alike; of one in five the target is 24, and then a number above 13."""
-    target = 24 if rng.random() < 0.2 else None
+    """A training puzzle of three or four numbers alike; three in ten make 24 (then a number is above 13)."""
+    target = 24 if rng.random() < 0.3 else None
     return next(countdown.training(rng, target=target, solvable=solvable, size=rng.choice((3, 4))))
 
 
@@ -29,16 +29,26 @@ def policy_row(rng: random.Random) -> Row:
     return traces.facts(rng, 8) if rng.random() < 0.1 else a_lesson(rng, arithmetic_share=0.25)
 
 
-def verifier_row(rng: random.Random) -> Row:
-    """What the policy learns, for a verifier must know more than it judges, and right and wrong reasoning; see `traces`."""
+def foundation_row(rng: random.Random) -> Row:
+    """The verifier's first course: the policy's lessons and many single operations, and what mistakes look like."""
     kind = rng.random()
     if kind < 0.35:
         return a_lesson(rng, arithmetic_share=0.35)
     if kind < 0.6:
         return traces.facts(rng, 8)
-    if kind < 0.75:
+    return verifier_row(rng)
+
+
+def verifier_row(rng: random.Random) -> Row:
+    """Right and wrong reasoning with exact labels, see `traces`; most of it is what the first moves are worth."""
+    kind = rng.random()
+    if kind < 0.1:
+        return a_lesson(rng, arithmetic_share=0.35)
+    if kind < 0.18:
+        return traces.facts(rng, 8)
+    if kind < 0.35:
         slip = 0.0 if rng.random() < 0.35 else 0.2
         return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
-    if kind < 0.87:
-        return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.8), rng, 8)
-    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.5 else 0.3)
+    if kind < 0.68:
+        return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.85), rng, 8)
+    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)

@@ -48,6 +48,8 @@ def number_features(n: int) -> Tensor:
 
 
 class RMSNorm(nn.Module):
+    """Scales the last axis to root mean square 1 (Zhang and Sennrich 2019), then by a learnt weight."""
+
     def __init__(self, size: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
@@ -57,6 +59,8 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
+    """Grouped-query attention (Ainslie et al. 2023) with rotary positions; x is (rows, length, hidden)."""
+
     def __init__(self, s: Shape):
         super().__init__()
         self.heads, self.groups = s.heads, s.heads // 2
@@ -82,6 +86,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020); x is (..., hidden)."""
+
     def __init__(self, s: Shape):
         super().__init__()
         self.gate_proj = nn.Linear(s.hidden, s.feed_forward, bias=False)
@@ -93,6 +99,8 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
+    """Attention and feed-forward, each with its norm before and a residual around."""
+
     def __init__(self, s: Shape):
         super().__init__()
         self.input_layernorm, self.self_attn = RMSNorm(s.hidden), Attention(s)
@@ -104,6 +112,8 @@ class Layer(nn.Module):
 
 
 class Backbone(nn.Module):
+    """The parameters under `model.`; what runs them is `Model.hidden`."""
+
     def __init__(self, s: Shape):
         super().__init__()
         self.embed_tokens = nn.Embedding(s.vocabulary, s.hidden)

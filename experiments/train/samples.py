@@ -12,7 +12,7 @@ from experiments.problems import arithmetic, countdown
 from experiments.problems.arithmetic import Operation
 from experiments.train.judge import judged
 from experiments.train.mixture import a_countdown
-from experiments.train.rows import GOOD, Row
+from experiments.train.rows import GOOD, Row, encode, lesson
 from policies.embedded import Embedded
 from search.types import Finish, Prefix, Reply, Request, Sampling
 
@@ -35,7 +35,9 @@ def problem(record: dict) -> Problem:
 
 def record(p: Problem, text: str, *, ended: bool) -> dict:
     """One sample as a JSON object."""
-    what = {"numbers": p.numbers, "target": p.target} if isinstance(p, countdown.Puzzle) else {"expression": p.expression}
+    what = (
+        {"numbers": p.numbers, "target": p.target} if isinstance(p, countdown.Puzzle) else {"expression": p.expression}
+    )
     return {**what, "text": text, "ended": ended}
 
 
@@ -52,7 +54,7 @@ async def write(model: str, path: Path, problems: int, n: int, seed: int) -> Non
     sums = arithmetic.training(rng)
     async with Embedded(model, memory="1GB") as policy:
         for i in range(0, problems, 2 * wave):
-            some = [*(a_countdown(rng) for _ in range(wave)), *islice(sums, wave)]
+            some: list[Problem] = [*(a_countdown(rng) for _ in range(wave)), *islice(sums, wave)]
             sampling = Sampling(temperature=0.8 if i // wave % 4 else 1.0, max_tokens=LONGEST)
             with path.open("a") as file:
                 for p, reply in zip(some, await draw(policy, some, n, sampling, seed + i), strict=True):
@@ -61,16 +63,32 @@ async def write(model: str, path: Path, problems: int, n: int, seed: int) -> Non
             print(f"{i + len(some)} of {problems} problems", flush=True)
 
 
+def spoken(path: Path) -> Callable[[random.Random], Row]:
+    """A row maker over what the policy said, right or wrong: the draft model learns to say the same."""
+    with path.open() as file:
+        records = [json.loads(line) for line in file]
+    rows = [lesson(problem(r).question, [r["text"]]) for r in records if r["ended"] and known(r["text"])]
+    return lambda rng: rng.choice(rows)
+
+
+def known(text: str) -> bool:
+    """Whether the text keeps to the domain's alphabet; a byte outside it is nothing the fast encoder knows."""
+    try:
+        encode(text)
+    except KeyError:
+        return False
+    return True
+
+
 def rows_of(path: Path) -> Callable[[random.Random], Row]:
     """A row maker over a file of samples: families in equal parts, right and wrong samples in equal parts."""
     kinds: dict[tuple[bool, bool], list[Row]] = {}
     with path.open() as file:
         for line in file:
             r = json.loads(line)
-            try:
-                row = judged(problem(r), r["text"], ended=r["ended"])
-            except KeyError:
-                continue  # text outside the domain's alphabet: a byte the fast encoder does not know
+            if not known(r["text"]):
+                continue
+            row = judged(problem(r), r["text"], ended=r["ended"])
             kinds.setdefault(("numbers" in r, row.label[-1] == GOOD), []).append(row)
     keys = sorted(kinds)
     return lambda rng: rng.choice(kinds[rng.choice(keys)])

@@ -6,6 +6,8 @@ encoded and decodes to itself; text outside the domain falls back to bytes.
 
 from __future__ import annotations
 
+from functools import reduce
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -35,9 +37,8 @@ def build() -> PreTrainedTokenizerFast:
             merge(tens, ones)
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     for phrase in PHRASES:
-        piece, *rest = as_bytes.pre_tokenize_str(phrase)[0][0]
-        for letter in rest:
-            piece = merge(piece, letter)
+        letters = as_bytes.pre_tokenize_str(phrase)[0][0]
+        reduce(merge, letters)
     # " (" must not be taken out of "Compute (" or ", (": what begins with a space merges last
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=sorted(merges, key=lambda m: m[0].startswith("Ġ"))))
     pairs = Regex(r"\d{1,2}(?=(?:\d{2})*(?!\d))")

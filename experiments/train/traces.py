@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from experiments.problems import arithmetic, countdown
 from experiments.problems.arithmetic import Expression, Operation
@@ -87,7 +88,9 @@ def misread(e: Expression, rng: random.Random) -> Expression:
     kind = rng.random()
     if kind < 0.2:
         return Operation(rng.choice([op for op in "+-*" if op != e.op]), e.left, e.right)
-    return Operation(e.op, misread(e.left, rng), e.right) if kind < 0.6 else Operation(e.op, e.left, misread(e.right, rng))
+    return (
+        Operation(e.op, misread(e.left, rng), e.right) if kind < 0.6 else Operation(e.op, e.left, misread(e.right, rng))
+    )
 
 
 def move_tokens(row: Row, state: countdown.Numbers, move: Move, good: bool, *, learn: bool, branch: int = 0) -> None:
@@ -123,14 +126,18 @@ def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float) -> Row:
         built.play(move)
         state = countdown.after(state, move)
     answer = built.answer()
-    said = misspelt(answer, rng) if rng.random() < 0.15 else answer
-    alive = alive and check(said.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
-    row.add(encode(said), learn=alive, label=GOOD if alive else UNKNOWN)
-    row.add([END], learn=alive, label=GOOD if alive else BAD)
+    said = misspelt(answer, puzzle, rng) if rng.random() < 0.45 else answer
+    right = check(said.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
+    tokens = encode(said)
+    at = len(tokens) if alive and right else first_difference(tokens, encode(answer)) if alive else 0
+    row.add(tokens, learn=alive and right, label=[GOOD if i < at else BAD for i in range(len(tokens))])
+    row.add([END], learn=alive and right, label=GOOD if alive and right else BAD)
     return row
 
 
-def broken_move(row: Row, state: countdown.Numbers, move: Move, puzzle: Puzzle, alive: bool, rng: random.Random) -> bool:
+def broken_move(
+    row: Row, state: countdown.Numbers, move: Move, puzzle: Puzzle, alive: bool, rng: random.Random
+) -> bool:
     """Appends a step against the rules: an invented result (often the target), or a wrong list of what is left."""
     left = list(countdown.after(state, move))
     right = f"{move} (left: {' '.join(map(str, left))})"
@@ -164,9 +171,14 @@ def finish_broken(row: Row, state: countdown.Numbers, rng: random.Random) -> Row
     return row
 
 
-def misspelt(answer: str, rng: random.Random) -> str:
-    """An answer line with one number or operator changed."""
-    at = [i for i, c in enumerate(answer) if c.isdigit() or c in "+-*/"]
-    i = rng.choice(at)
-    pool = [c for c in ("0123456789" if answer[i].isdigit() else "+-*/") if c != answer[i]]
-    return f"{answer[:i]}{rng.choice(pool)}{answer[i + 1 :]}"
+def misspelt(answer: str, puzzle: Puzzle, rng: random.Random) -> str:
+    """An answer line with one number or operator changed; numbers mostly for others of the puzzle, as policies do."""
+    found = list(re.finditer(r"\d+|[+\-*/]", answer))
+    part = rng.choice(found)
+    if not part[0].isdigit():
+        other = rng.choice([op for op in "+-*/" if op != part[0]])
+    elif rng.random() < 0.75 and (others := [n for n in puzzle.numbers if n != int(part[0])]):
+        other = str(rng.choice(others))
+    else:
+        other = str(near_miss(int(part[0]), rng))
+    return f"{answer[: part.start()]}{other}{answer[part.end() :]}"

@@ -102,7 +102,8 @@ class Trainer:
         self.schedule, self.out, self.device = schedule, out, torch.device(device)
         self.model, self.ends = Model(shape).to(device), torch.tensor(ends, device=device)
         self.step, self.seen, self.seconds = 0, 0, 0.0
-        self.rank, self.workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.rank: int = dist.get_rank() if dist.is_initialized() else 0
+        self.workers: int = dist.get_world_size() if dist.is_initialized() else 1
         self.batches = Batches(make, schedule.batch, f"{seed} {self.rank}")
         named = dict(self.model.named_parameters())
         matrices = [p for n, p in named.items() if p.dim() == 2 and "embed" not in n and "score.2" not in n]
@@ -150,7 +151,7 @@ class Trainer:
                 p.data.zero_()
 
     def run(self, *, every: int = 200, look: Callable[[Model], dict[str, float]] | None = None) -> Model:
-        """Trains to the end of the schedule; each `every` steps saves, calls `look` and adds a line to `curve.jsonl`."""
+        """Trains to the end of the schedule; each `every` steps saves, looks, and adds a line to `curve.jsonl`."""
         self.out.mkdir(parents=True, exist_ok=True)
         mean = torch.zeros(2)
         started = time.perf_counter()

@@ -20,6 +20,8 @@ KINDS = ("LlamaModel", "Qwen2Model", "MistralModel")  # of one structure: pre-no
 
 
 class Layer(NamedTuple):
+    """The weights of one layer as the forward wants them: projections that share an input are one matrix."""
+
     norm: torch.Tensor
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None

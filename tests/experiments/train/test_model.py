@@ -29,8 +29,12 @@ def test_branches_give_what_separate_rows_give():
     visible = torch.ones(12, 12).tril().bool() & ((branch[None] == 0) | (branch[None] == branch[:, None]))
     with torch.no_grad():
         together = model.hidden(row, visible.sum(-1)[None] - 1, visible[None, None])[0]
-        torch.testing.assert_close(together[5:8], model.hidden(torch.cat((trunk, one))[None])[0, 5:], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(together[8:], model.hidden(torch.cat((trunk, two))[None])[0, 5:], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            together[5:8], model.hidden(torch.cat((trunk, one))[None])[0, 5:], atol=1e-5, rtol=1e-4
+        )
+        torch.testing.assert_close(
+            together[8:], model.hidden(torch.cat((trunk, two))[None])[0, 5:], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_an_exported_verifier_has_the_layout_of_a_process_reward_model(tmp_path):

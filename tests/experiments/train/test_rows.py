@@ -54,7 +54,7 @@ def test_the_two_labellers_agree_on_made_traces(tokenizer):
         ):
             if row.tokens[-1] != END:
                 continue
-            text = tokenizer.decode(row.tokens[: -1], skip_special_tokens=True).removeprefix(p.question)
+            text = tokenizer.decode(row.tokens[:-1], skip_special_tokens=True).removeprefix(p.question)
             again = judge.judged(p, text, ended=True)
             assert again.tokens == row.tokens
             assert ends(again) == ends(row), text

@@ -1,0 +1,82 @@
+"""What a search saves: tokens and verifier passes of A*-decoding over those of best-of-32, at no less accuracy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from experiments.benchmarks.figure import Figure, measured
+from experiments.item import Item, Task, cut
+from experiments.tasks.reference import Arithmetic, Game24
+from policies.embedded import Embedded
+from search.algorithms.astar import AStar
+from search.algorithms.flat import Flat
+from search.budget import Budget
+from search.run import Search, run
+from search.select import Best
+from search.session import Session
+from search.steps import Delimiter
+from search.types import Cost, Sampling
+from verifiers.prm import PRM
+
+STEP = Sampling(temperature=0.8, max_tokens=128, until=Delimiter())
+ITEMS, SEEDS = 100, (0, 1, 2)
+WIDTHS = {"game24": 12, "arithmetic": 4}  # as wide as the first step of the domain is
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One search over all items: accuracy, and mean cost per item."""
+
+    accuracy: float
+    tokens: float
+    passes: float
+
+
+async def spend(search: Search, task: Task, items: Sequence[Item], policy: Embedded, prm: PRM, seed: int) -> Spent:
+    """Runs every item at once, each with its own limit of 8,192 generated tokens."""
+
+    async def one(item: Item) -> tuple[bool, Cost]:
+        prompt = policy.prompt(task.messages(item))
+        session = Session(
+            prompt, policy, prm, Budget({"generated": 8192}),
+            question=item.question, step=STEP, whole=STEP.to_the_end(512), seed=seed,
+        )  # fmt: skip
+        outcome = await run(search, session, Best(), task)
+        grade = await task.grade(item, outcome.answer.prefix.text if outcome.answer else "")
+        return grade.verdict == "right", outcome.spent
+
+    found = await asyncio.gather(*map(one, items))
+    right, costs = zip(*found, strict=True)
+    return Spent(fmean(right), fmean(c.generated for c in costs), fmean(c.passes for c in costs))
+
+
+async def compare() -> list[tuple[str, Spent, Spent]]:
+    """For each task and seed: what best-of-32 and A* spent."""
+    hard = 900 if os.environ.get("TREEWISE_DATA") else 0  # of the well-known puzzles all
+    tasks: list[tuple[Game24 | Arithmetic, int]] = [(Game24(), hard), (Arithmetic(), 0)]
+    rows = []
+    async with Embedded("models/policy", memory="2GB") as policy, PRM("models/prm", memory="2GB") as prm:
+        for task, offset in tasks:
+            items = cut(task.items(), ITEMS, offset)
+            for seed in SEEDS:
+                flat = await spend(Flat(32), task, items, policy, prm, seed)
+                star = await spend(AStar(WIDTHS[task.name]), task, items, policy, prm, seed)
+                rows.append((task.name, flat, star))
+    return rows
+
+
+def figures() -> Iterator[Figure]:
+    """`efficiency.astar_tokens` and `efficiency.astar_passes`, over all tasks and seeds, then for each task."""
+    rows = asyncio.run(compare())
+    names = list(dict.fromkeys(name for name, *_ in rows))
+    for name in ["", *names]:
+        some = [(flat, star) for task, flat, star in rows if name in ("", task)]
+        accuracy = f"accuracy {fmean(s.accuracy for _, s in some):.3f} against {fmean(f.accuracy for f, _ in some):.3f}"
+        note = f"A* over best-of-32, {name or ' and '.join(names)}, {len(some)} runs of {ITEMS} items; {accuracy}"
+        tail = f".{name}" if name else ""
+        yield measured(f"efficiency.astar_tokens{tail}", "ratio", note, [s.tokens / f.tokens for f, s in some])
+        yield measured(f"efficiency.astar_passes{tail}", "ratio", note, [s.passes / f.passes for f, s in some])
