@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,14 +19,65 @@ from verifiers.combine import HOW
 from verifiers.reading import Layout, Reading
 
 
+class Line(NamedTuple):
+    """What was read of one line: the head's logit of right over wrong, and the regret of its tokens (nats, <= 0)."""
+
+    logit: float
+    regret: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """P(right so far) = sigmoid(score * logit + regret * (summed regret of the answer so far) + bias).
+
+    The regret of a token is its log-probability under the verifier's own language-model head less that of the
+    likeliest token: what the model would not have written is suspect, also where its score head has not learnt to
+    look. A folder with calibration.json has one, fitted on labelled samples (`experiments/train/calibrate.py`).
+
+    Attributes:
+        score, regret, bias: the weights of a logistic regression.
+    """
+
+    score: float = 1.0
+    regret: float = 0.0
+    bias: float = 0.0
+
+    def probability(self, logit: float, regret: float) -> float:
+        """In [0, 1]; `regret` is summed over the answer so far."""
+        x = self.score * logit + self.regret * regret + self.bias
+        return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+    @classmethod
+    def of(cls, folder: Path) -> Calibration:
+        """The folder's; the head as it is where it has none. Raises ConfigError for a file that is not one."""
+        if not (path := folder / "calibration.json").is_file():
+            return cls()
+        try:
+            return cls(**{name: float(x) for name, x in json.loads(path.read_text(encoding="utf-8")).items()})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError("model", str(path), f"it is no calibration of score, regret and bias ({error})") from error
+
+
+class Both(torch.nn.Module):
+    """The score head's two logits and, behind them, those of a language-model head tied to the embeddings."""
+
+    def __init__(self, score: torch.nn.Module, embeddings: torch.Tensor):
+        super().__init__()
+        self.score, self.embeddings = score, embeddings
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[N, H] to [N, 2 + V]."""
+        return torch.cat((self.score(hidden), hidden @ self.embeddings.T), -1)
+
+
 @dataclass(frozen=True)
 class PRM(Reading):
     """A model with a two-label head, read where steps end; value of a step = probability of label 1, "right so far".
 
     For folders laid out as `Qwen2ForProcessRewardModel` (Zhang et al. 2025, "The Lessons of Developing Process Reward
     Models in Mathematical Reasoning") or `Qwen2ForTokenClassification`, over any backbone that `transformers` loads.
-    A verdict's value is its last step's; `verifiers.combine.Aggregate` makes others. See `Reading` for the other
-    settings and for where a step ends.
+    A verdict's value is its last step's; `verifiers.combine.Aggregate` makes others. A folder with calibration.json
+    also weighs token regret, see `Calibration`. See `Reading` for the other settings and for where a step ends.
 
     Attributes:
         within: a segment that holds several lines (a completion sampled in one piece) is read at the end of each; how
@@ -40,21 +95,51 @@ class PRM(Reading):
         if self.within not in HOW:
             raise ConfigError("within", self.within, f"give one of {', '.join(HOW)}")
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The folder's."""
+        return Calibration.of(Path(self.model))
+
     def _shaping(self) -> tuple[object, ...]:
         return (*super()._shaping(), self.within)
 
     def _weights(self, path: Path) -> load.Model:
-        return load.scoring_model(path, self.dtype, self.device)
+        model = load.scoring_model(path, self.dtype, self.device)
+        if not self.calibration.regret:
+            return model
+        if not load.settings(path).get("tie_word_embeddings"):
+            raise ConfigError("model", str(path), "its calibration weighs regret, which needs tied word embeddings")
+        embeddings = model.whole.get_input_embeddings().weight.detach()
+        return replace(model, head=Both(model.head, embeddings))
 
-    async def _values(self, layout: Layout, known: int) -> tuple[tuple[float, ...], Outputs | None]:
+    async def _values(self, layout: Layout, known: int) -> tuple[tuple[tuple[Line, ...], ...], Outputs | None]:
         # a segment without ids (cut at once) is read where the one before it ended
         start = min(layout.bounds[known], *(marks[0] for marks in layout.marks[known:]))
-        outputs = await self.engine.read(layout.ids, start)
-        right = torch.softmax(outputs.values, -1)[:, 1].tolist()
-        values = (HOW[self.within]([right[i - start] for i in marks]) for marks in layout.marks[known:])
-        return tuple(values), outputs
+        first = start - 1 if self.calibration.regret else start  # what the model expected of the first new token
+        outputs = await self.engine.read(layout.ids, first)
+        logits = (outputs.values[:, 1] - outputs.values[:, 0]).tolist()
+        regrets = [0.0] * (len(layout.ids) - first)
+        if self.calibration.regret:
+            expected = outputs.values[:-1, 2:]
+            said = torch.tensor(layout.ids[start:])[:, None]
+            regrets = [0.0, *(expected.gather(-1, said)[:, 0] - expected.amax(-1)).tolist()]
+        lines, begin = [], layout.bounds[known]
+        for marks in layout.marks[known:]:
+            read = []
+            for mark in marks:
+                read.append(Line(logits[mark - first], math.fsum(regrets[begin - first : mark + 1 - first])))
+                begin = max(begin, mark + 1)
+            lines.append(tuple(read))
+        return tuple(lines), outputs
 
-    def _verdict(self, prefix: Prefix, values: tuple[float, ...], cost: Cost) -> Verdict:
+    def _verdict(self, prefix: Prefix, values: tuple[tuple[Line, ...], ...], cost: Cost) -> Verdict:
         if not values:
             raise VerifierError("a prefix without steps has no step end at which to read a score")
-        return Verdict(values[-1], values, cost)
+        regret, steps = 0.0, []
+        for lines in values:
+            right = []
+            for line in lines:
+                regret += line.regret
+                right.append(self.calibration.probability(line.logit, regret))
+            steps.append(HOW[self.within](right))
+        return Verdict(steps[-1], tuple(steps), cost)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from policies.embedded import end_tokens
 from policies.engine import load
@@ -66,7 +66,7 @@ class Reading(ABC):
     threads: int | None = None
     max_context: int | None = None
     _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
-    _known: OrderedDict[bytes, tuple[float, ...]] = field(
+    _known: OrderedDict[bytes, tuple[Any, ...]] = field(
         default_factory=OrderedDict, init=False, repr=False, compare=False
     )
 
@@ -151,7 +151,7 @@ class Reading(ABC):
         digests = [chain(b"", prefix.prompt)]
         for step in prefix.steps:
             digests.append(chain(digests[-1], step))
-        known: tuple[float, ...] = ()
+        known: tuple[Any, ...] = ()
         for digest in reversed(digests[1:]):
             if digest in self._known:
                 self._known.move_to_end(digest)
@@ -177,12 +177,12 @@ class Reading(ABC):
         return self._verdict(prefix, values, cost)
 
     @abstractmethod
-    async def _values(self, layout: Layout, known: int) -> tuple[tuple[float, ...], Outputs | None]:
-        """One number for each step from number `known` on, and what reading them took (None: nothing was read)."""
+    async def _values(self, layout: Layout, known: int) -> tuple[tuple[Any, ...], Outputs | None]:
+        """What each step from number `known` on is worth, and what reading them took (None: nothing was read)."""
 
     @abstractmethod
-    def _verdict(self, prefix: Prefix, values: tuple[float, ...], cost: Cost) -> Verdict:
-        """The judgement of `prefix`, given the numbers of its steps."""
+    def _verdict(self, prefix: Prefix, values: tuple[Any, ...], cost: Cost) -> Verdict:
+        """The judgement of `prefix`, given what its steps are worth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,13 @@ def foundation_row(rng: random.Random) -> Row:
 
 
 def verifier_row(rng: random.Random) -> Row:
-    """Right and wrong reasoning with exact labels, see `traces`; half are single operations: who checks must know."""
+    """Right and wrong reasoning with exact labels, see `traces`; four in ten are single operations: who checks must know."""
     kind = rng.random()
     if kind < 0.03:
         return a_lesson(rng, arithmetic_share=0.35)
-    if kind < 0.56:
+    if kind < 0.43:
         return traces.facts(rng, 8)
-    if kind < 0.67:
+    if kind < 0.56:
         slip = 0.0 if rng.random() < 0.35 else 0.2
         return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
     if kind < 0.87:

@@ -45,11 +45,20 @@ def facts(rng: random.Random, count: int) -> Row:
     for _ in range(count):
         a, op, b = operation(rng)
         v = arithmetic.apply(op, a, b)
-        said = near_miss(v, rng) if slips and rng.random() < 0.5 else v
+        said = mistaken(a, op, b, rng) if slips and rng.random() < 0.5 else v
         row.add(encode(f"{a}{op}{b}="), learn=False, label=UNKNOWN)
         ok = step_row(row, str(said), str(v), True)
         row.add(encode(SEPARATOR), learn=False, label=GOOD if ok else BAD)
     return row
+
+
+def mistaken(a: int, op: str, b: int, rng: random.Random) -> int:
+    """A wrong result; of products often one that a table half known would give: the right size and the right ending."""
+    v = arithmetic.apply(op, a, b)
+    if op == "*" and rng.random() < 0.6:
+        said = v + rng.choice((-1, 1)) * rng.choice((a, b, 2 * a, 2 * b, 10, 20, 30, 60, 100, 6, 12, 24, 36, 4, 8))
+        return said if said > 0 else near_miss(v, rng)
+    return near_miss(v, rng)
 
 
 def operation(rng: random.Random) -> tuple[int, str, int]:
@@ -72,7 +81,7 @@ def arithmetic_trace(problem: arithmetic.Problem, rng: random.Random, slip: floa
         right = arithmetic.line(a, op, b, v, rest(v))
         e = rest(v)
         if rng.random() < slip:
-            e = misread(e, rng) if isinstance(e, Operation) and rng.random() < 0.25 else rest(v := near_miss(v, rng))
+            e = misread(e, rng) if isinstance(e, Operation) and rng.random() < 0.25 else rest(v := mistaken(a, op, b, rng))
         alive = step_row(row, arithmetic.line(a, op, b, v, e), right, alive)
         row.add(encode(SEPARATOR), learn=alive, label=GOOD if alive else BAD)
     final = near_miss(e, rng) if rng.random() < 0.03 else e

@@ -149,9 +149,9 @@ class Pool:
             self._processes.add(process)
         try:
             process.ready()
-        except VerifierError:
+        except VerifierError as error:
             self._end(process)
-            raise
+            raise VerifierError("the grading pool is closed") if self._closed else error
         return process
 
     def _end(self, process: Process | None) -> None:

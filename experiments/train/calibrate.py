@@ -1,0 +1,88 @@
+"""Fits how the verifier weighs its score head and its regret: `python -m experiments.train.calibrate --samples FILE`.
+
+A logistic regression of the exact labels at the ends of lines on what the shipped folder reads there; see
+`verifiers.prm.Calibration`. The samples are of training problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from experiments.train.judge import judged
+from experiments.train.model import Model, Shape
+from experiments.train.rows import SEPARATOR, Row, collate, encode
+from experiments.train.samples import known, problem
+from experiments.train.tokenizer import ASSISTANT, END
+from verifiers.prm import Calibration
+
+
+def shipped(folder: Path) -> Model:
+    """The verifier in `folder`, as the trainer knows it."""
+    c = json.loads((folder / "config.json").read_text())
+    shape = Shape(c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], c["vocab_size"], score_head=True)
+    model = Model(shape)
+    model.load_state_dict({name: w.float() for name, w in load_file(folder / "model.safetensors").items()})
+    return model
+
+
+@torch.no_grad()
+def features(model: Model, rows: list[Row]) -> tuple[Tensor, Tensor]:
+    """At each labelled line end: logit, summed regret and 1 (n, 3); and the label (n)."""
+    ends = torch.tensor([END, *encode(SEPARATOR)])
+    found, labels = [], []
+    rows = sorted(rows, key=len)
+    for i in range(0, len(rows), 64):
+        batch = collate(rows[i : i + 64])
+        hidden = model.hidden(batch.tokens)
+        score, said = model.scores(hidden), batch.tokens[:, 1:, None]
+        logits = model.logits(hidden[:, :-1])
+        regret = (logits.gather(-1, said)[..., 0] - logits.amax(-1)) * (batch.tokens == ASSISTANT).cumsum(-1)[:, :-1]
+        total = F.pad(regret.cumsum(-1), (1, 0))
+        at = torch.isin(batch.tokens, ends) & (batch.label >= 0)
+        logit = score[..., 1] - score[..., 0]
+        found.append(torch.stack((logit[at], total[at], torch.ones_like(total[at])), -1))
+        labels.append(batch.label[at])
+    return torch.cat(found), torch.cat(labels)
+
+
+def fit(x: Tensor, label: Tensor) -> Calibration:
+    """The logistic regression of `label` (n) on `x` (n, 3) of least loss; regret is clipped nowhere."""
+    weight = torch.tensor([1.0, 0.1, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(x.double() @ weight, label.double())
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return Calibration(*(round(w, 4) for w in weight.tolist()))
+
+
+def main() -> None:
+    """Reads the command line, fits, and writes calibration.json into the model's folder."""
+    parser = argparse.ArgumentParser(prog="experiments.train.calibrate", description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=Path("models/prm"))
+    parser.add_argument("--count", type=int, default=8000, help="samples used")
+    o = parser.parse_args()
+    lines = random.Random(0).sample(o.samples.read_text().splitlines(), o.count)
+    records = [r for r in map(json.loads, lines) if known(r["text"])]
+    rows = [judged(problem(r), r["text"], ended=r["ended"]) for r in records]
+    calibration = fit(*features(shipped(o.model), rows))
+    (o.model / "calibration.json").write_text(json.dumps(asdict(calibration)) + "\n")
+    print(calibration)
+
+
+if __name__ == "__main__":
+    main()
