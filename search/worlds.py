@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search import events
@@ -19,7 +19,10 @@ from search.types import Cost, Prefix, Reply, Request, Sampling, Segment, Verdic
 
 @dataclass(frozen=True)
 class World:
-    """Problems, and models to search them with. Sessions have a clock that stands still, so that events compare."""
+    """Problems, models to search them with, and what may be spent on each, strictly.
+
+    Sessions have a clock that stands still, so that events compare.
+    """
 
     policy: Policy
     verifier: Verifier
@@ -29,6 +32,7 @@ class World:
     select: Selector = Best()
     grader: Grader = SameText()
     seed: int = 0
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     async def run(self, search: Search, prompt: Segment, budget: Budget | None = None) -> Trial:
         """One search over one problem."""
@@ -37,7 +41,7 @@ class World:
             prompt,
             self.policy,
             self.verifier,
-            budget or Budget(clock=still),
+            budget or Budget(self.limits, strict=True, clock=still),
             step=self.step,
             whole=self.whole,
             seed=self.seed,
