@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search import events
 from search.budget import JUDGING, SAMPLING, Budget
+from search.errors import BudgetExhausted
 from search.ports import Grader, Policy, Verifier
 from search.run import Outcome, Search, run
 from search.select import Best, SameText, Selector
@@ -78,7 +79,7 @@ class Trial:
 class Ledger:
     """The models of a world, with an independent account of calls and costs.
 
-    A call that is made although `budget` is used up fails. Each request takes 0.25 s of model time.
+    Fails a call that is started although `budget` is used up. Each request takes 0.25 s of model time.
     """
 
     def __init__(self, world: World):
@@ -90,19 +91,24 @@ class Ledger:
         return float(self.calls)
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        self.budget.check(SAMPLING)
-        self.calls += 1
+        self._called(SAMPLING)
         slow = Cost(seconds=0.25)
         replies = [replace(r, cost=r.cost + slow) for r in await self.world.policy.sample(requests)]
         self.paid = sum((reply.cost for reply in replies), self.paid)
         return replies
 
     async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
-        self.budget.check(JUDGING)
-        self.calls += 1
+        self._called(JUDGING)
         verdicts = list(await self.world.verifier.score(prefixes))
         self.paid = sum((verdict.cost for verdict in verdicts), self.paid)
         return verdicts
+
+    def _called(self, kinds: Collection[str]) -> None:
+        try:
+            self.budget.check(kinds)
+        except BudgetExhausted as limit:
+            raise AssertionError(f"a call was started across a limit: {limit}") from None
+        self.calls += 1
 
 
 class Late:
