@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo "treewise needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; fi; \
 	if [ ! -x $(RUN) ]; then $$python -m venv $(VENV); fi
 	@echo "installing into $(VENV) (once; about a minute)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -55,7 +56,7 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
             store.forget_errors()
 
         def begin(fingerprints: Mapping[str, str]) -> None:
-            store.begin({"configuration": settings, "fingerprints": fingerprints, **provenance.start()})
+            store.begin({"configuration": settings, "fingerprints": fingerprints, **provenance.start(arguments)})
 
         names = [item.id for item in every]
         runner = Runner(parts, store, items, names, chosen["search"], concurrency, begin)
@@ -75,9 +76,13 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
 
 def _items(parts: Parts, settings: Mapping[str, Any]) -> list[Item]:
     try:
-        return list(parts.task.items())
+        items = list(parts.task.items())
     except ConfigError as error:
         raise error if error.field in settings else under("task", error) from error
+    for name, times in Counter(item.id for item in items).items():
+        if times > 1:
+            raise ConfigError("task", name, f"{times} items have this id; make every id unique")
+    return items
 
 
 def _asked(question: str, task: str) -> Item:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,26 +24,27 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def git_state(folder: Path | None = None) -> dict[str, Any] | None:
-    """The commit of this program and whether files differ from it; None outside of a git checkout."""
-    folder = folder or Path(__file__).resolve().parent
+def git_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
+    """The commit that holds `file` and whether any file differs from it; None if none does."""
+    folder = file.resolve().parent
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)  # an installed copy may lie in another project's checkout
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def start() -> dict[str, Any]:
-    """What describes one start of the program."""
+def start(arguments: Sequence[str]) -> dict[str, Any]:
+    """What describes one start of the program with these arguments."""
     return {
         "versions": versions(),
         "git": git_state(),
-        "command": sys.argv[1:],
+        "command": list(arguments),
         "platform": platform.platform(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -47,6 +47,13 @@ class Runner:
 
     async def __call__(self, progress: Progress) -> None:
         """Runs what has no row yet. Raises ConfigError if the models cannot be used; a failed item is a row."""
+        if next(self.todo(), None) is not None:
+            await self._start(progress)
+        self.store.settle(self.every)
+        if not self.parts.keep.journal:
+            self.store.drop_journals()
+
+    async def _start(self, progress: Progress) -> None:
         async with AsyncExitStack() as stack:
             for name in ("task", "policy", "verifier"):
                 part = getattr(self.parts, name)
@@ -58,7 +65,6 @@ class Runner:
             self.begin(self.fingerprints())
             with progress:
                 await self._all(progress)
-        self.store.settle(self.every)
 
     def todo(self) -> Iterator[tuple[Item, int]]:
         """What has no row yet, in the order of the task, all seeds of an item together."""
@@ -84,11 +90,12 @@ class Runner:
             for item, seed in todo:
                 row = await self._one(item, seed, progress)
                 self.store.append(row)
-                if not self.parts.keep.journal:
+                if not self.parts.keep.journal and row.error is None:  # what failed may be tried again
                     self.store.journal(item.id, seed).unlink(missing_ok=True)
                 progress.finished(row)
 
-        workers = [asyncio.create_task(work()) for _ in range(self.concurrency)]
+        most = len(self.items) * len(self.parts.seeds)
+        workers = [asyncio.create_task(work()) for _ in range(min(self.concurrency, most))]
         try:
             await asyncio.gather(*workers)
         finally:

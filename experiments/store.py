@@ -2,7 +2,7 @@
 
     run.json        configuration, versions, fingerprints, git state; `resumed` lists later starts
     results.jsonl   rows, appended one whole line at a time; in the order of the task once a run has ended
-    journals/       what the models answered for items not yet finished (kept with `trace.journal=true`)
+    journals/       what the models answered for items not finished or failed (for all with `trace.journal=true`)
     traces/         the events of each item (with `trace.events=true`)
 
 Whatever kills a run leaves a folder that the same command takes up again: a torn last line is cut off, finished items
@@ -159,6 +159,12 @@ class Store:
     def journal(self, item: str, seed: int) -> Path:
         """Where the models' answers for one item are kept until it is finished."""
         return self._file("journals", item, seed)
+
+    def drop_journals(self) -> None:
+        """Removes the journals of finished items that a killed run left; those of failed items stay."""
+        for row in self.rows.values():
+            if row.error is None:
+                self.journal(*row.key).unlink(missing_ok=True)
 
     def trace(self, item: str, seed: int) -> Path:
         """Where the events of one item go."""

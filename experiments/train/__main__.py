@@ -30,12 +30,12 @@ SHAPES = {
 
 
 def row_maker(what: str, samples: Path | None) -> RowMaker:
-    """What a model is trained on; with samples of the policy, half of the verifier's rows and all of the draft's."""
+    """What a model is trained on; samples are a quarter of the verifier's rows, all of the draft's."""
     if what == "draft" and samples:
         return spoken(samples)
     if what == "prm" and samples:
         sampled = rows_of(samples)
-        return lambda rng: sampled(rng) if rng.random() < 0.5 else verifier_row(rng)
+        return lambda rng: sampled(rng) if rng.random() < 0.25 else verifier_row(rng)
     return foundation_row if what == "prm" else policy_row
 
 

@@ -40,15 +40,15 @@ def foundation_row(rng: random.Random) -> Row:
 
 
 def verifier_row(rng: random.Random) -> Row:
-    """Right and wrong reasoning with exact labels, see `traces`; most of it is what the first moves are worth."""
+    """Right and wrong reasoning with exact labels, see `traces`; half are single operations: who checks must know."""
     kind = rng.random()
-    if kind < 0.1:
+    if kind < 0.03:
         return a_lesson(rng, arithmetic_share=0.35)
-    if kind < 0.18:
+    if kind < 0.56:
         return traces.facts(rng, 8)
-    if kind < 0.35:
+    if kind < 0.67:
         slip = 0.0 if rng.random() < 0.35 else 0.2
         return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
-    if kind < 0.68:
+    if kind < 0.87:
         return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.85), rng, 8)
     return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)

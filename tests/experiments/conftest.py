@@ -40,6 +40,12 @@ def _without_times(folder: Path) -> list[str]:
     return lines
 
 
+@pytest.fixture(autouse=True)
+def no_data_folder(monkeypatch):
+    """What a user's machine holds must not change a test."""
+    monkeypatch.delenv("TREEWISE_DATA", raising=False)
+
+
 @pytest.fixture
 def settings():
     return _settings

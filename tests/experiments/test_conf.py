@@ -7,6 +7,7 @@ import yaml
 
 from experiments.commandline import CONF
 from experiments.parts import Parts
+from experiments.rows import read_rows
 
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml"))
 
@@ -18,9 +19,9 @@ def test_there_is_something_to_test():
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_it_composes_builds_and_prints(choice, monkeypatch, settings):
-    monkeypatch.delenv("TREEWISE_DATA", raising=False)
-    parts, again = (Parts.of(settings(choice, *NEEDS.get(choice, []))) for _ in range(2))
+def test_it_composes_builds_and_prints(choice, settings):
+    composed = settings(choice, *NEEDS.get(choice, []))
+    parts, again = Parts.of(composed), Parts.of(composed)
     assert repr(parts) == repr(again), "building twice gives the same"
     assert "object at 0x" not in repr(parts), "a part prints its settings"
 
@@ -31,3 +32,10 @@ def test_it_is_small_and_says_what_it_is(path):
     assert len(text.splitlines()) <= 50
     assert yaml.safe_load(text) is None or isinstance(yaml.safe_load(text), dict)
     assert "#" in text or path.parent.name == "budget"
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_preset_runs_on_the_toy_world(preset, solve, tmp_path):
+    toy = ["policy=toy", "verifier=toy", "steps=token", "offset=0", "limit=1"]
+    assert solve(f"experiment={preset}", *toy, f"out={tmp_path / 'run'}") == 0
+    assert read_rows(tmp_path / "run")[0].error is None

@@ -102,6 +102,13 @@ def attempt(folder: Path, parts: Parts, fuse: Fuse) -> None:
     )
     items = parts.task.items()
     with opened(folder) as store:
+        append = store.append
+
+        def appended(row):
+            append(row)
+            fuse.burn()
+
+        store.append = appended
         begin = {"configuration": {}, "fingerprints": {}}
         runner = Runner(
             parts, store, items, [i.id for i in items], "toy", 3, lambda prints: store.begin({**begin, **prints})

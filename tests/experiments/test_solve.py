@@ -131,7 +131,8 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch, solv
 
     monkeypatch.setattr(Toy, "sample", fails_on_item_2)
     out = f"out={tmp_path / 'run'}"
-    assert solve("limit=3", out) == 0
+    assert solve("limit=3", "trace=events", out) == 0
+    assert [path.stem for path in (tmp_path / "run" / "journals").iterdir()] == ["toy-2-seed0"], "to go on from"
     rows = {row.item: row for row in read_rows(tmp_path / "run")}
     assert rows["toy-2"].error == "ValueError: the model fell over"
     assert (rows["toy-2"].answer, rows["toy-2"].correct, rows["toy-2"].stopped) == (None, None, "error")
@@ -140,7 +141,8 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch, solv
     broken.clear()
     assert solve("limit=3", out) == 0
     assert read_rows(tmp_path / "run")[1].error is not None
-    assert solve("limit=3", out, "retry_errors=true") == 0
+    assert solve("limit=3", "trace=events", out, "retry_errors=true") == 0
+    assert not (tmp_path / "run" / "journals").exists()
     assert solve("limit=3", f"out={tmp_path / 'unbroken'}") == 0
     assert without_times(tmp_path / "run") == without_times(tmp_path / "unbroken")
 

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import queue
 import sys
 import threading
@@ -91,9 +92,9 @@ class MathGrader:
         if answer is None:
             return Grade("unparsable", None, reason="no answer in the text")
         one, two = tidy(gold_answer(gold)), tidy(answer)
-        if not one:
-            return Grade("unparsable", answer, reason="the gold answer is empty")
-        known = quick(one, two, self.comparison.precision) if two else False
+        if not one or not two:
+            return Grade("unparsable", answer, reason="the answer is empty" if one else "the gold answer is empty")
+        known = quick(one, two, self.comparison.precision)
         if known is not None:
             return Grade(mark(known), answer)
         return self._submit(JUDGE, one, two, self.comparison.options), answer
@@ -204,7 +205,7 @@ def grade_rows(lines: Iterable[str], pool: Pool) -> Iterator[Grade]:
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
-    """The command line; its exit status: 0, or 2 where the input is malformed (one sentence on standard error)."""
+    """The command line; exit status 0, or 2 where the input is malformed and 1 where grading fails, with a sentence."""
     parser = argparse.ArgumentParser(prog="python -m verifiers.grade.math", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", metavar="FILE", help='rows of JSON {"gold", "prediction"}; - reads standard input')
     file = parser.parse_args(arguments).file
@@ -216,6 +217,12 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
                 print(json.dumps(row), file=out or sys.stdout, flush=True)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except VerifierError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (OSError, UnicodeDecodeError) as error:
         print(f"error: file={file!r} cannot be read: {error}", file=sys.stderr)
     else:

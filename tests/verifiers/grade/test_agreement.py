@@ -37,11 +37,11 @@ def verdicts(rows: list[dict], pool: Pool) -> list[str]:
 def test_undisputed_grading_cases(data, pool):
     """At least 99 % of the undisputed labels, each row by the settings it comes with."""
     rows = [row for row in read(data / "dev" / "grading_cases.jsonl") if row.get("adjudicated", 0) is not None]
-    rows = sample(rows, 8)
+    rows = sample(rows, 12)
     expected = [row.get("adjudicated", row["expected"]) for row in rows]
     agree = [(v == "right") == label for v, label in zip(verdicts(rows, pool), expected, strict=True)]
     print(f"grading cases: {sum(agree)} of {len(agree)} agree")
-    assert len(agree) > (1400 if FULL else 100) and sum(agree) >= 0.99 * len(agree)
+    assert len(agree) > (1400 if FULL else 80) and sum(agree) >= 0.99 * len(agree)
 
 
 @pytest.mark.parametrize("name", ["math500", "aime24", "aime25", "amc23", "gsm8k_test"])
@@ -56,11 +56,11 @@ def test_gold_answers_verify_against_themselves_and_their_solutions(name, data, 
 def test_whole_completions(data, pool):
     """Answers found in completions of many models; the labels of some sources are noisy."""
     rows = [row for row in read(data / "dev" / "real_outputs.jsonl.gz") if None not in (row["gold"], row["label"])]
-    rows = sample(rows, 20)
+    rows = sample(rows, 40)
     found = verdicts([{"gold": row["gold"], "prediction": row["completion"]} for row in rows], pool)
     agree = [(v == "right") == row["label"] for v, row in zip(found, rows, strict=True)]
     print(f"completions: {sum(agree)} of {len(agree)} agree")
-    assert len(agree) > 300 and sum(agree) >= 0.985 * len(agree)
+    assert len(agree) > 150 and sum(agree) >= 0.985 * len(agree)
 
 
 def test_puzzle_outputs(data):
