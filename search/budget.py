@@ -22,10 +22,13 @@ class Budget:
     overshoots by one wave of calls at most. Reports print what was spent, never the limit. Per-problem limits are
     deterministic (but for `wall` and `seconds`); one shared through `parent` stops in order of arrival.
 
+    A strict budget is not overshot in `generated` by the session it is given to: near the limit draws wait for those
+    in flight, and are cut where the limit is.
+
     Attributes:
         limits: at least 0, in the unit of the field; `wall` in seconds since the first call under this budget.
         parent: the budget around this one (experiment > problem > phase), or None.
-        strict: also cap the tokens of each draw by what is left of `generated`.
+        strict: whether `generated` is never exceeded.
         spent: the sum of what was charged.
     """
 
@@ -54,15 +57,19 @@ class Budget:
         if self.parent:
             self.parent.charge(cost)
 
-    def check(self, kinds: Collection[str] = KINDS) -> None:
-        """Raises BudgetExhausted if a limit of one of these kinds, here or above, is reached; starts the clock."""
+    def check(self, kinds: Collection[str] = KINDS, draws: int = 1) -> None:
+        """Raises BudgetExhausted if a limit of one of these kinds, here or above, is reached; starts the clock.
+
+        A strict limit is reached when less than a token for each of `draws` is left.
+        """
         if self._began is None:
             self._began = self._clock()
         for kind, limit in self.limits.items():
-            if kind in kinds and (spent := self._spent(kind)) >= limit:
+            spent, strict = self._spent(kind), self.strict and kind == "generated"
+            if kind in kinds and (spent >= limit or (strict and spent + draws > limit)):
                 raise BudgetExhausted(kind, spent, limit, self)
         if self.parent:
-            self.parent.check(kinds)
+            self.parent.check(kinds, draws)
 
     def allowance(self) -> float:
         """Tokens that may still be generated under the strict budgets, here and above; inf without one."""

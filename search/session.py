@@ -99,6 +99,9 @@ class Session:
         self._sinks, self._clock, self._began, self._seq = sinks, clock, clock(), 0
         self._judging: set[Node] = set()
         self._last: asyncio.Event | None = None  # set when the latest call so far has taken effect
+        self._turn = asyncio.Lock()  # draws go out one after the other, in the order of the calls
+        self._in_flight = 0  # tokens that draws which have gone out may still cost
+        self._landed = asyncio.Event()
         self._keeper: KeepsPrefixes | None = ability(policy, KeepsPrefixes)
         self._emit(Started, prompt=prompt, question=question, seed=seed)
 
@@ -143,10 +146,10 @@ class Session:
 
     def backup(self, path: Iterable[Node], value: float) -> None:
         """Adds a visit and `value` (finite) to each node of `path`."""
-        path = list(path)
+        path, value = list(path), _finite("value", value)
         for node in path:
             node.visits += 1
-            node.total += _finite("value", value)
+            node.total += value
         self._emit(Backed, path=tuple(node.id for node in path), value=value)
 
     def prune(self, node: Node) -> None:
@@ -158,8 +161,7 @@ class Session:
 
     def note(self, node: Node, **numbers: float) -> None:
         """Writes finite numbers worth showing to `node.notes`."""
-        for name, x in numbers.items():
-            node.notes[name] = _finite(name, x)
+        node.notes.update({name: _finite(name, x) for name, x in numbers.items()})
         self._emit(Noted, node=node.id, numbers=numbers)
 
     def finish(self, stopped: str, answer: Node | None) -> None:
@@ -171,17 +173,31 @@ class Session:
             raise ValueError(f"{k} draws asked for; at least 1 is needed")
         if node.terminal:
             raise ValueError(f"nothing can follow {node}: its path has ended")
-        self.budget.check(SAMPLING)
-        first = node.reserve(k, whole)  # before the await: numbers follow the order of calls, not of replies
         sampling = self.whole if whole else self.step
+        async with self._turn:
+            tokens = await self._granted(k, sampling.max_tokens)
+            first = node.reserve(k, whole)  # before the reply: numbers follow the order of calls
         seeds = tuple(seed_of(self.seed, node.prefix, sampling, first + i) for i in range(k))
-        left = self.budget.allowance()
-        if left < k * sampling.max_tokens:
-            sampling = replace(sampling, max_tokens=max(int(left) // k, 1))
-        request = Request(node.prefix, sampling, seeds)
-        (reply,) = one_each(1, await self._in_order(self.policy.sample([request])), PolicyError)
-        self._charge(node, checked_reply(request, reply).cost)
+        request = Request(node.prefix, replace(sampling, max_tokens=tokens), seeds)
+        self._in_flight += k * tokens
+        try:
+            (reply,) = one_each(1, await self._in_order(self.policy.sample([request])), PolicyError)
+            self._charge(node, checked_reply(request, reply).cost)
+        finally:
+            self._in_flight -= k * tokens
+            self._landed.set()
         return reply.segments
+
+    async def _granted(self, k: int, tokens: int) -> int:
+        """Tokens that each of `k` draws may take, `tokens` if the budget allows it; raises BudgetExhausted.
+
+        Under a strict budget a draw that could cross the limit together with those in flight waits for them.
+        """
+        while self._in_flight and self.budget.allowance() < self._in_flight + k * tokens:
+            self._landed.clear()
+            await self._landed.wait()
+        self.budget.check(SAMPLING, k)
+        return int(min(self.budget.allowance(), k * tokens)) // k
 
     def _grow(self, node: Node, segments: Sequence[Segment], whole: bool) -> list[Node]:
         before = len(self.tree)

@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -127,22 +128,24 @@ async def resumes(search: Search, world: World, kills: int = 4) -> None:
 
 
 async def stops_in_time(search: Search, world: World) -> None:
-    """No call is started across a limit; where one is reached the best answer so far is the answer."""
+    """No call is started across a limit, a strict one is kept; the best answer so far is the answer."""
     prompt = world.prompts[0]
     free = Ledger(world)
-    await replace(world, policy=free, verifier=free).run(search, prompt)
+    await replace(world, policy=free, verifier=free).run(search, prompt, Budget(clock=still))
     for kind in LIMITS:
         needed = free.calls if kind == "wall" else getattr(free.paid, kind)
-        for limit in (0, needed / 3, needed * 2 / 3, needed + 1):
+        for limit, strict in product((0, needed / 3, needed * 2 / 3, needed + 1), (False, True)):
             ledger = Ledger(world)
-            ledger.budget = budget = Budget({kind: limit}, clock=ledger.now)
+            ledger.budget = budget = Budget({kind: limit}, strict=strict, clock=ledger.now)
             trial = await replace(world, policy=ledger, verifier=ledger).run(search, prompt, budget)
-            outcome, law = trial.outcome, f"stops_in_time, {kind}={limit} of {needed}"
+            outcome, law = trial.outcome, f"stops_in_time, {kind}={limit} of {needed}, strict={strict}"
             _true(law, outcome.stopped in ("done", kind), outcome.stopped)
             _true(law, (outcome.answer is None) == (not outcome.tree.answers()), outcome.answer)
             _same(law, Tree.from_events(trial.seen).to_json(), outcome.tree.to_json())
-            if limit > needed:
+            if limit > needed and not strict:
                 _same(law, outcome.stopped, "done")
+            if strict and kind == "generated":
+                _true(law, outcome.spent.generated <= limit, outcome.spent)
             if limit == 0 and kind in SAMPLING:
                 _same(law, (outcome.stopped, ledger.calls), (kind, 0))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search import events
 from search.budget import JUDGING, SAMPLING, Budget
+from search.errors import BudgetExhausted
 from search.ports import Grader, Policy, Verifier
 from search.run import Outcome, Search, run
 from search.select import Best, SameText, Selector
@@ -19,7 +20,10 @@ from search.types import Cost, Prefix, Reply, Request, Sampling, Segment, Verdic
 
 @dataclass(frozen=True)
 class World:
-    """Problems, and models to search them with. Sessions have a clock that stands still, so that events compare."""
+    """Problems, models to search them with, and what may be spent on each, strictly.
+
+    Sessions have a clock that stands still, so that events compare.
+    """
 
     policy: Policy
     verifier: Verifier
@@ -29,6 +33,7 @@ class World:
     select: Selector = Best()
     grader: Grader = SameText()
     seed: int = 0
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     async def run(self, search: Search, prompt: Segment, budget: Budget | None = None) -> Trial:
         """One search over one problem."""
@@ -37,7 +42,7 @@ class World:
             prompt,
             self.policy,
             self.verifier,
-            budget or Budget(clock=still),
+            budget or Budget(self.limits, strict=True, clock=still),
             step=self.step,
             whole=self.whole,
             seed=self.seed,
@@ -74,7 +79,7 @@ class Trial:
 class Ledger:
     """The models of a world, with an independent account of calls and costs.
 
-    A call that is made although `budget` is used up fails. Each request takes 0.25 s of model time.
+    Fails a call that is started although `budget` is used up. Each request takes 0.25 s of model time.
     """
 
     def __init__(self, world: World):
@@ -86,19 +91,24 @@ class Ledger:
         return float(self.calls)
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        self.budget.check(SAMPLING)
-        self.calls += 1
+        self._called(SAMPLING)
         slow = Cost(seconds=0.25)
         replies = [replace(r, cost=r.cost + slow) for r in await self.world.policy.sample(requests)]
         self.paid = sum((reply.cost for reply in replies), self.paid)
         return replies
 
     async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
-        self.budget.check(JUDGING)
-        self.calls += 1
+        self._called(JUDGING)
         verdicts = list(await self.world.verifier.score(prefixes))
         self.paid = sum((verdict.cost for verdict in verdicts), self.paid)
         return verdicts
+
+    def _called(self, kinds: Collection[str]) -> None:
+        try:
+            self.budget.check(kinds)
+        except BudgetExhausted as limit:
+            raise AssertionError(f"a call was started across a limit: {limit}") from None
+        self.calls += 1
 
 
 class Late:

@@ -24,7 +24,7 @@ class Climb:
             await s.complete(s.root)
 
     def nominate(self, s):
-        return s.tree.answers()[-1] if self.nominates else None
+        return s.tree.answers()[-1] if self.nominates and s.tree.answers() else None
 
 
 async def test_a_nominated_node_is_the_answer(session):
@@ -54,6 +54,15 @@ async def test_a_search_may_nominate_when_its_budget_ends(session):
     outcome = await run(Climb(), s)
     assert outcome.stopped == "generated"
     assert outcome.answer is s.tree.answers()[-1]
+
+
+async def test_a_budget_around_ends_a_search_as_its_own_does(session):
+    experiment = Budget({"generated": 20})
+    outcome = await run(Climb(), session(budget=Budget({"generated": 1000}, experiment)))
+    assert outcome.stopped == "generated" and outcome.answer is outcome.tree.answers()[-1]
+    assert outcome.spent == experiment.spent
+    later = await run(Climb(), session(budget=Budget(parent=experiment)))
+    assert (later.answer, later.stopped, later.spent) == (None, "generated", Cost())
 
 
 async def test_else_the_selection_chooses_and_judging_is_still_paid_for(session):

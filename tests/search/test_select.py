@@ -69,6 +69,25 @@ async def test_one_more_of_the_winner_changes_nothing(selector, draws):
     assert (await pick(selector, nodes)) is winner
 
 
+@pytest.mark.parametrize("selector", [Best(), Majority(), Weighted()], ids=repr)
+@given(drawn, st.randoms(use_true_random=False))
+async def test_the_order_of_the_answers_decides_ties_only(selector, draws, rng):
+    nodes = answers(*draws, wordings=3)
+    shuffled = rng.sample(nodes, len(nodes))
+    one, other = await pick(selector, nodes), await pick(selector, shuffled)
+    assert (one is None) == (other is None)
+    if one and one.prefix.text.strip() != other.prefix.text.strip():
+        assert weight(selector, one, nodes) == pytest.approx(weight(selector, other, nodes))
+
+
+def weight(selector, chosen, nodes):
+    """What counts for the answer of `chosen`."""
+    alike = [node for node in nodes if node.prefix.text.strip() == chosen.prefix.text.strip()]
+    if selector == Best():
+        return chosen.score
+    return sum(node.times * (node.score if selector == Weighted() else 1) for node in alike)
+
+
 @pytest.mark.parametrize("selector", SELECTORS, ids=repr)
 async def test_one_answer_is_the_answer_and_none_is_none(selector):
     (only,) = answers(("a", 0.0))

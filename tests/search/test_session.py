@@ -282,6 +282,28 @@ async def test_a_strict_budget_caps_the_tokens_of_a_draw(session):
     assert second.segment.text.startswith(cut.segment.text)  # the same draw, cut
 
 
+async def test_a_strict_budget_is_not_overshot_by_what_is_in_flight(session):
+    """Eight completions of up to nine tokens at once, that take six each, and forty tokens for all of them."""
+    calls = []
+
+    class Slow:
+        async def sample(self, requests):
+            calls.append(requests[0].sampling.max_tokens)
+            await asyncio.sleep(0)
+            return await Toy().sample(requests)
+
+    strict = session(policy=Slow(), budget=Budget({"generated": 40}, strict=True), whole=Sampling(max_tokens=9))
+    with pytest.raises(BudgetExhausted):
+        await gather(strict.complete(strict.root) for _ in range(8))
+    assert strict.budget.spent.generated == 40
+    assert calls == [9] * 6 + [4]  # the last one alone, with what was left
+
+    loose = session(budget=Budget({"generated": 40}), whole=Sampling(max_tokens=9))
+    await gather(loose.complete(loose.root) for _ in range(8))
+    assert loose.budget.spent.generated == 48
+    assert [node.prefix for node in loose.tree][:6] == [node.prefix for node in strict.tree][:6]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
