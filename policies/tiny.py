@@ -62,6 +62,7 @@ def checkpoint(
     context: int = 512,
     scale: float = 0.15,
     end_bias: float = 0.0,
+    tied: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a random language model (float32, head width hidden / heads) with its tokenizer to `path`; returns it.
@@ -85,7 +86,7 @@ def checkpoint(
         num_key_value_heads=shared,
         max_position_embeddings=context,
         initializer_range=scale,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
         bos_token_id=None,

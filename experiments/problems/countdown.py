@@ -138,7 +138,7 @@ def solve(puzzle: Puzzle, rng: random.Random) -> list[str]:
 
 def sample(rng: random.Random, *, target: int | None = None, solvable: bool = True, size: int | None = None) -> Puzzle:
     """A puzzle of the family: three numbers (mostly) or four, from 1 to 20; target from 10 to 99 unless given."""
-    count = size or (3 if rng.random() < 0.7 else 4)
+    count = size or (3 if rng.random() < 0.8 else 4)
     while True:
         numbers = tuple(rng.randint(1, 20 if rng.random() < 0.4 else 13) for _ in range(count))
         values = reachable(tuple(sorted(numbers)))

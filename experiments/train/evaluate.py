@@ -188,6 +188,28 @@ async def acceptance(policy: Embedded, draft: str, problems: Sequence[Problem], 
     }
 
 
+def table(figures: dict) -> str:
+    """The figures of the model card as a Markdown table."""
+    n = figures["draws"]
+    lines = ["| | countdown | arithmetic |", "|---|---:|---:|"]
+
+    def row(name: str, value: Callable[[dict], float]) -> None:
+        lines.append(f"| {name} | {value(figures['countdown']):.3f} | {value(figures['arithmetic']):.3f} |")
+
+    row("policy: greedy", lambda f: f["greedy"])
+    row(f"policy: one sample at temperature {figures['temperature']}", lambda f: f["pass@1"])
+    row(f"policy: any of {n} samples right", lambda f: f[f"pass@{n}"])
+    row(f"policy: majority of {n}", lambda f: f[f"majority@{n}"])
+    for kind, name in (("prm", "PRM"), ("prm_min", "PRM, worst step"), ("regret", "regret alone")):
+        row(f"{name}: AUC between samples of one problem", lambda f, kind=kind: f[kind]["within_problem"]["auc"])  # type: ignore[misc]
+    for m in figures["countdown"]["prm"]["best_of"]:
+        row(f"PRM: best of {m}", lambda f, m=m: f["prm"]["best_of"][m])  # type: ignore[misc]
+    for step in ("1", "2"):
+        row(f"PRM: AUC of step {step}, within a problem", lambda f, s=step: f["prm_steps"][s]["auc"])  # type: ignore[misc]
+    row("draft: drawn as the policy draws, per token", lambda f: f["draft"]["accepted_per_token"])
+    return "\n".join(lines)
+
+
 async def main(models: Path, problems: int, n: int) -> dict:
     """The figures of all models in `models`."""
     figures: dict = {"temperature": TEMPERATURE, "draws": n}
@@ -214,4 +236,4 @@ if __name__ == "__main__":
     o = parser.parse_args()
     result = json.dumps(asyncio.run(main(o.models, o.problems, o.draws)), indent=1)
     (o.out or o.models / "figures.json").write_text(result + "\n")
-    print(result)
+    print(table(json.loads(result)))

@@ -81,7 +81,11 @@ def arithmetic_trace(problem: arithmetic.Problem, rng: random.Random, slip: floa
         right = arithmetic.line(a, op, b, v, rest(v))
         e = rest(v)
         if rng.random() < slip:
-            e = misread(e, rng) if isinstance(e, Operation) and rng.random() < 0.25 else rest(v := mistaken(a, op, b, rng))
+            e = (
+                misread(e, rng)
+                if isinstance(e, Operation) and rng.random() < 0.25
+                else rest(v := mistaken(a, op, b, rng))
+            )
         alive = step_row(row, arithmetic.line(a, op, b, v, e), right, alive)
         row.add(encode(SEPARATOR), learn=alive, label=GOOD if alive else BAD)
     final = near_miss(e, rng) if rng.random() < 0.03 else e
