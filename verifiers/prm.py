@@ -55,7 +55,7 @@ class Calibration:
         try:
             return cls(**{name: float(x) for name, x in json.loads(path.read_text(encoding="utf-8")).items()})
         except (ValueError, TypeError, AttributeError) as error:
-            raise ConfigError("model", str(path), f"it is no calibration of score, regret and bias ({error})") from error
+            raise ConfigError("model", str(path), f"it is not score, regret and bias ({error})") from error
 
 
 class Both(torch.nn.Module):

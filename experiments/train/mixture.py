@@ -40,7 +40,7 @@ def foundation_row(rng: random.Random) -> Row:
 
 
 def verifier_row(rng: random.Random) -> Row:
-    """Right and wrong reasoning with exact labels, see `traces`; four in ten are single operations: who checks must know."""
+    """Right and wrong reasoning with exact labels, see `traces`, and many single operations: who checks must know."""
     kind = rng.random()
     if kind < 0.03:
         return a_lesson(rng, arithmetic_share=0.35)

@@ -151,7 +151,9 @@ class Pool:
             process.ready()
         except VerifierError as error:
             self._end(process)
-            raise VerifierError("the grading pool is closed") if self._closed else error
+            if self._closed:
+                raise VerifierError("the grading pool is closed") from error
+            raise
         return process
 
     def _end(self, process: Process | None) -> None:
