@@ -87,19 +87,6 @@ def reduce_first(e: Expression) -> tuple[tuple[int, str, int], Callable[[int], E
     return (e.left, e.op, e.right), lambda v: v
 
 
-def reductions(e: Expression) -> Iterator[tuple[tuple[int, str, int], Expression]]:
-    """Every operation of `e` whose operands are numbers, with what is left of `e` after it."""
-    if isinstance(e, int):
-        return
-    if isinstance(e.left, int) and isinstance(e.right, int):
-        yield (e.left, e.op, e.right), apply(e.op, e.left, e.right)
-        return
-    for done, left in reductions(e.left):
-        yield done, Operation(e.op, left, e.right)
-    for done, right in reductions(e.right):
-        yield done, Operation(e.op, e.left, right)
-
-
 def line(a: int, op: str, b: int, result: int, rest: Expression) -> str:
     """A step as the reference policy writes it: `34*6=204, 24+(204-18)`; the last one has nothing left to show."""
     done = f"{a}{op}{b}={result}"

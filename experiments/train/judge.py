@@ -4,89 +4,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
-from experiments.problems import arithmetic, countdown
-from experiments.problems.arithmetic import Expression, Operation
+from experiments.problems import arithmetic
 from experiments.problems.countdown import Puzzle
 from experiments.train.rows import BAD, GOOD, SEPARATOR, UNKNOWN, Row, encode, first_difference
 from experiments.train.tokenizer import END
-from verifiers.grade.countdown import check
+from verifiers.grade import arithmetic as grade_arithmetic
+from verifiers.grade.countdown import check_text
+from verifiers.grade.expression import Expression
+from verifiers.grade.steps import StepError, move, reachable, rewrite, state
 
-_MOVE = re.compile(r"(\d+)([+\-*/])(\d+)=(\d+) \(left: (\d+(?: \d+)*)\)")
-_BOX = re.compile(r"\\boxed\{(.*)\}")
+_RESULT = re.compile(r"(\d+)([+\-*/])(\d+)=\d+")
+_BOX = "\\boxed{"
 
 
 def countdown_lines(puzzle: Puzzle, lines: Sequence[str]) -> list[bool]:
     """For each line whether the rules were kept and the target is still within reach; False after the first False."""
-    state, alive, verdicts = tuple(sorted(puzzle.numbers)), True, []
+    left, alive, verdicts = state(puzzle.numbers), True, []
     for line in lines:
-        if alive and (move := _MOVE.fullmatch(line)):
-            a, b, value = int(move[1]), int(move[3]), int(move[4])
-            legal = [m for m in countdown.moves(state) if {m.a, m.b} == {a, b} and (m.op, m.value) == (move[2], value)]
-            left = tuple(sorted(map(int, move[5].split())))
-            alive = bool(legal) and (move[2] in "+*" or a >= b) and left == countdown.after(state, legal[0])
-            alive = alive and puzzle.target in countdown.reachable(state := left)
-        else:
-            box = _BOX.fullmatch(line)
-            alive = alive and box is not None and check(box[1], puzzle.numbers, puzzle.target).right
+        if alive and line.startswith(_BOX):
+            alive = check_text(line, puzzle.numbers, puzzle.target).right
+        elif alive:
+            try:
+                left = move(line, left).state
+                alive = reachable(left, Fraction(puzzle.target))
+            except StepError:
+                alive = False
         verdicts.append(alive)
     return verdicts
 
 
 def arithmetic_lines(problem: arithmetic.Problem, lines: Sequence[str]) -> list[bool]:
-    """For each line whether it is the step that is due (or another operation, done right); False after a False."""
-    e, alive, verdicts = problem.expression, True, []
+    """For each line whether it is one operation done right, in any order; False after the first False."""
+    left: Expression | None = grade_arithmetic.read_question(problem.question)
+    verdicts, alive = [], left is not None
     for line in lines:
-        if alive and (box := _BOX.fullmatch(line)):
-            alive = box[1] == str(problem.answer)
-        elif alive and isinstance(e, Operation):
-            rest = next((r for said, r in due(e) if said == line), None)
-            alive, e = rest is not None, e if rest is None else rest
-        else:
-            alive = False
+        if alive and line.startswith(_BOX):
+            alive = grade_arithmetic.grade(line, problem.answer).verdict == "right"
+        elif alive and left is not None:
+            try:
+                left = rewrite(line, left)
+            except StepError:
+                alive = False
         verdicts.append(alive)
     return verdicts
 
 
-def due(e: Expression) -> list[tuple[str, Expression]]:
-    """Every right next line for an expression, with what it leaves; the leftmost operation first."""
-    (a, op, b), rest = arithmetic.reduce_first(e)
-    first = rest(v := arithmetic.apply(op, a, b))
-    found = [(arithmetic.line(a, op, b, v, first), first)]
-    for (a, op, b), left in arithmetic.reductions(e):
-        found.append((arithmetic.line(a, op, b, arithmetic.apply(op, a, b), left), left))
-    return found
-
-
 def judged(problem: Puzzle | arithmetic.Problem, text: str, *, ended: bool) -> Row:
-    """The row of one sample; within a bad line only what is surely wrong is labelled, and its end."""
+    """The row of one sample; within the first bad line only what is surely wrong is labelled, and its end."""
     lines = text.split(SEPARATOR)
-    is_puzzle = isinstance(problem, Puzzle)
     verdicts = countdown_lines(problem, lines) if isinstance(problem, Puzzle) else arithmetic_lines(problem, lines)
-    row = Row()
+    row, alive = Row(), True
     row.ask(problem.question)
-    alive, e = True, None if isinstance(problem, Puzzle) else problem.expression
     for i, (line, good) in enumerate(zip(lines, verdicts, strict=True)):
-        last = i == len(lines) - 1
         tokens = encode(line)
-        if good:
-            known = UNKNOWN if is_puzzle else GOOD  # a move is judged by its end: its beginning may belong to another
-            row.add(tokens, learn=False, label=known)
-        elif not alive:
-            row.add(tokens, learn=False, label=BAD)
-        else:
-            at = len(tokens)
-            if isinstance(e, Operation):
-                right = encode(due(e)[0][0])
-                at = first_difference(tokens, right)
-                at = at if at > right.index(encode("=")[0]) else len(tokens)
-            row.add(tokens, learn=False, label=[BAD if j >= at else UNKNOWN for j in range(len(tokens))])
-        if not last:
+        wrong = wrong_from(line) if alive else 0
+        # the beginning of a move may belong to another move: only its end is known to be good
+        within = UNKNOWN if isinstance(problem, Puzzle) or not good else GOOD
+        row.add(tokens, learn=False, label=[BAD if not good and j >= wrong else within for j in range(len(tokens))])
+        if i < len(lines) - 1:
             row.add(encode(SEPARATOR), learn=False, label=GOOD if good else BAD)
         elif ended:
-            finished = good and bool(_BOX.fullmatch(line))
-            row.add([END], learn=False, label=GOOD if finished else BAD)
-        if good and isinstance(e, Operation):
-            e = next((r for said, r in due(e) if said == line), e)
+            row.add([END], learn=False, label=GOOD if good and line.startswith(_BOX) else BAD)
         alive = good
     return row
+
+
+def wrong_from(line: str) -> int:
+    """The first token of a line whose operation has a wrong result where it is wrong; else the line's length."""
+    tokens, found = encode(line), _RESULT.match(line)
+    if found is None:
+        return len(tokens)
+    a, op, b = int(found[1]), found[2], int(found[3])
+    exact = Fraction(a, b) if op == "/" and b else arithmetic.apply(op, a, b) if op != "/" else None
+    said = encode(found[0])
+    at = first_difference(said, encode(f"{a}{op}{b}={exact}")) if exact is not None else len(said)
+    return at if at < len(said) else len(tokens)

@@ -3,7 +3,6 @@
 import random
 
 from experiments.problems import arithmetic
-from experiments.problems.arithmetic import Operation
 
 
 def test_text_means_what_the_tree_means():
@@ -26,14 +25,6 @@ def test_every_line_of_a_solution_keeps_the_value_and_loses_one_operation():
             assert eval(rest) == problem.answer
         assert last.endswith(f"={problem.answer}")
         assert box == f"\\boxed{{{problem.answer}}}"
-
-
-def test_reductions_are_all_operations_on_numbers():
-    e = Operation("+", Operation("*", 3, 4), Operation("-", 9, 2))
-    assert [(done, arithmetic.text(rest)) for done, rest in arithmetic.reductions(e)] == [
-        ((3, "*", 4), "12+(9-2)"),
-        ((9, "-", 2), "3*4+7"),
-    ]
 
 
 def test_training_and_test_are_disjoint():

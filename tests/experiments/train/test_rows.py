@@ -129,3 +129,21 @@ def _words(expression):
 
 
 assert Fraction  # used by the evaluated text above
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("34*6=205, 24+(205-18)", "05"),
+        ("34*6=304, 24+(304-18)", "3"),
+        ("34*6=204, 24+(204-18)", None),
+        ("13-9=5 (left: 4 5 10)", "5"),
+        ("7/2=3 (left: 3 4)", "3"),
+        ("7/0=3 (left: 3 4)", None),
+        ("nonsense", None),
+    ],
+)
+def test_a_wrong_result_is_known_from_its_first_wrong_token(tokenizer, line, wrong):
+    tokens = encode(line)
+    at = judge.wrong_from(line)
+    assert (tokenizer.decode([tokens[at]]) if at < len(tokens) else None) == wrong
