@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint table bench clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -16,6 +16,7 @@ help:
 	@echo "make demo    search a few real problems with the small models that ship with the project"
 	@echo "make test    the test suite            (ARGS='-k beam' passes arguments to pytest)"
 	@echo "make lint    ruff and mypy"
+	@echo "make table   the searches on 100 hard puzzles of the game of 24, at one limit of tokens (DATA=folder)"
 	@echo "make bench   the benchmarks            (NAME=tree for one of them)"
 	@echo "make clean   removes .venv and caches; runs/ stays"
 
@@ -39,6 +40,20 @@ test: $(READY)
 lint: $(READY)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+
+# the searches of the README's table, all under the same limit of generated tokens per puzzle
+TABLE := "greedy" "majority search.n=256 search.parallel=16" "best_of_n search.n=256 search.parallel=16" \
+    "beam search.beams=16 search.width=12" "dvts search.beams=16 search.width=12" "astar search.width=$(WIDTH)" \
+    "astar search.width=$(WIDTH) verifier=prm_checked"
+WIDTH ?= 32
+
+table: $(READY)
+	@test -n "$(DATA)" || { echo "give DATA=the folder of game24.jsonl" >&2; exit 2; }
+	@for search in $(TABLE); do \
+	    name=$${search// /-}; \
+	    $(RUN) -m experiments.solve experiment=game24_hard search=$$search data="$(DATA)" out="runs/table/$${name//[=.]/-}"; \
+	done
+	@$(RUN) -m experiments.report runs/table/*
 
 bench: $(READY)
 	@$(RUN) -m experiments.bench $(NAME)
