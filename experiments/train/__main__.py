@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from experiments.train.export import export
-from experiments.train.mixture import foundation_row, policy_row, verifier_row
+from experiments.train.mixture import COURSES
 from experiments.train.model import Model, Shape
 from experiments.train.rows import SEPARATOR, encode
 from experiments.train.samples import rows_of, spoken, write
@@ -29,14 +29,15 @@ SHAPES = {
 }
 
 
-def row_maker(what: str, samples: Path | None) -> RowMaker:
+def row_maker(what: str, course: str, samples: Path | None) -> RowMaker:
     """What a model is trained on; samples are a quarter of the verifier's rows, all of the draft's."""
-    if what == "draft" and samples:
+    made = COURSES[course]
+    if samples is None:
+        return made
+    if what == "draft":
         return spoken(samples)
-    if what == "prm" and samples:
-        sampled = rows_of(samples)
-        return lambda rng: sampled(rng) if rng.random() < 0.25 else verifier_row(rng)
-    return foundation_row if what == "prm" else policy_row
+    sampled = rows_of(samples)
+    return lambda rng: sampled(rng) if rng.random() < 0.25 else made(rng)
 
 
 def main() -> None:
@@ -44,6 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*SHAPES, "samples", "export"])
     parser.add_argument("--out", type=Path, required=True, help="folder; file of `samples`")
+    parser.add_argument("--course", choices=list(COURSES), default="policy", help="what it is trained on")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--tokens", type=float, default=10e6, help="positions to train on")
     parser.add_argument("--decay", type=float, default=0.6, help="last share of them with a falling learning rate")
     parser.add_argument("--weights", type=Path, help="checkpoint whose weights to start from; what `export` writes out")
@@ -66,8 +69,8 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
     torch.set_num_threads(1 if dist.is_initialized() else torch.get_num_threads())
-    make = row_maker(o.what, o.samples)
-    schedule = Schedule(int(o.tokens), decay=o.decay)
+    make = row_maker(o.what, o.course, o.samples)
+    schedule = Schedule(int(o.tokens), muon=0.02 * o.rate, adam=3e-3 * o.rate, decay=o.decay)
     ends = [END, encode(SEPARATOR)[0]]
     trainer = Trainer(SHAPES[o.what], schedule, make, o.out, ends=ends, seed=o.seed, device=o.device)
     if trainer.checkpoint.exists():

@@ -1,4 +1,4 @@
-"""What each reference model is trained on: shares of the row makers."""
+"""What each reference model is trained on: courses, each a mixture of row makers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def a_countdown(rng: random.Random, *, solvable: bool = True) -> countdown.Puzzl
     return next(countdown.training(rng, target=target, solvable=solvable, size=rng.choice((3, 4))))
 
 
+def four_or_three(rng: random.Random, four: float) -> countdown.Puzzle:
+    """A training puzzle of four numbers with probability `four`, else of three; a third of them make 24."""
+    size = 4 if rng.random() < four else 3
+    return next(countdown.training(rng, target=24 if rng.random() < 0.35 else None, size=size))
+
+
 def a_lesson(rng: random.Random, arithmetic_share: float) -> Row:
     """A right solution of one family or the other."""
     if rng.random() < arithmetic_share:
@@ -27,6 +33,15 @@ def a_lesson(rng: random.Random, arithmetic_share: float) -> Row:
 def policy_row(rng: random.Random) -> Row:
     """Right solutions of both families, and single operations."""
     return traces.facts(rng, 8) if rng.random() < 0.1 else a_lesson(rng, arithmetic_share=0.25)
+
+
+def policy_last(rng: random.Random) -> Row:
+    """The policy's last course: mostly puzzles of four numbers, whose answer line is the hardest to write."""
+    kind = rng.random()
+    if kind < 0.2:
+        return a_lesson(rng, arithmetic_share=1.0)
+    puzzle = four_or_three(rng, four=0.8)
+    return lesson(puzzle.question, countdown.solve(puzzle, rng))
 
 
 def foundation_row(rng: random.Random) -> Row:
@@ -52,3 +67,23 @@ def verifier_row(rng: random.Random) -> Row:
     if kind < 0.87:
         return traces.first_moves(a_countdown(rng, solvable=rng.random() < 0.85), rng, 8)
     return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)
+
+
+def verifier_last(rng: random.Random) -> Row:
+    """The verifier's last course: mostly answer lines, right and wrong, of puzzles of four numbers."""
+    kind = rng.random()
+    if kind < 0.18:
+        return traces.facts(rng, 8)
+    if kind < 0.28:
+        return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, 0.0 if rng.random() < 0.35 else 0.2)
+    puzzle = four_or_three(rng, four=0.75)
+    return traces.first_moves(puzzle, rng, 10) if kind < 0.45 else traces.countdown_trace(puzzle, rng, 0.1, sound=0.9)
+
+
+COURSES = {
+    "policy": policy_row,
+    "policy_last": policy_last,
+    "foundation": foundation_row,
+    "verifier": verifier_row,
+    "verifier_last": verifier_last,
+}
