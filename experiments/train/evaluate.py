@@ -71,10 +71,10 @@ def auc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
     return float((good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean())
 
 
-def within(groups: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> dict[str, float]:
+def within(groups: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> dict[str, float | None]:
     """Mean area under the ROC curve over the groups that hold both kinds."""
     found = [a for a in (auc(s, r) for s, r in groups) if a is not None]
-    return {"auc": round(fmean(found), 4) if found else float("nan"), "groups": len(found)}
+    return {"auc": round(fmean(found), 4) if found else None, "groups": len(found)}
 
 
 def best_of(scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]], n: int) -> float:
