@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from experiments.rows import read_rows
 
-
 REAL = ["policy=embedded", "policy.threads=1", "verifier=prm", "steps=line", "trace=events"]
 
 
