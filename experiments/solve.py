@@ -17,6 +17,14 @@ from experiments import shadow
 def main() -> None:
     """Reads the command line, runs the job, ends the program with its status."""
     shadow.check()  # before anything is imported under a name that may be another's
+    try:
+        sys.exit(_main(sys.argv[1:]))
+    except KeyboardInterrupt:  # while modules, data or weights were being read
+        sys.stderr.write("\ninterrupted before the first item\n")
+        sys.exit(1)
+
+
+def _main(arguments: list[str]) -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig
@@ -26,16 +34,17 @@ def main() -> None:
     from experiments.job import solve
     from search.errors import ConfigError
 
-    arguments = sys.argv[1:]
     if flags := unknown_flags(arguments):
-        sys.exit(_fault(f"{flags[0]!r} is not valid: settings are given as name=value; --help lists them"))
+        return _fault(f"{flags[0]!r} is not valid: settings are given as name=value; --help lists them")
     sys.argv[1:] = quoted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises its errors instead of printing them
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # nor does it log them
-    statuses: list[int] = []
+    begun, statuses = 0, []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def job(settings: DictConfig) -> None:
+        nonlocal begun
+        begun += 1
         try:
             statuses.append(solve(settings, arguments))
         except ConfigError as error:
@@ -45,9 +54,11 @@ def main() -> None:
 
     try:
         job()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # what composing raises
-        sys.exit(_fault(explained(error, arguments)))
-    sys.exit(max(statuses, default=0))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if begun > len(statuses):  # not from composing: a fault of this program, to be seen whole
+            raise
+        return _fault(explained(error, arguments))
+    return max(statuses, default=0)
 
 
 def _fault(sentence: str) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
+from experiments.parts import Parts
 from experiments.rows import columns, read_rows
+from experiments.solve import main
 from experiments.store import read_run
 from experiments.trace import read_tree
 from policies.toy import Toy
@@ -206,3 +209,22 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys, solve):
     assert solve("limit=1", f"out={tmp_path / 'run'}", "search.width=7") == 2
     assert "search.width is 4 there and 7 here" in capsys.readouterr().err
     assert len(read_rows(tmp_path / "run")) == 1
+
+
+def test_an_interrupt_before_the_first_item_is_no_traceback(solve, monkeypatch, capsys):
+    def interrupted(settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parts, "of", interrupted)
+    assert solve() == 1
+    assert capsys.readouterr().err == "\ninterrupted before the first item\n"
+
+
+def test_a_fault_of_the_program_is_not_dressed_up_as_one_of_the_user(monkeypatch):
+    def faulty(settings):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Parts, "of", faulty)
+    monkeypatch.setattr(sys, "argv", ["solve", "debug=toy"])
+    with pytest.raises(ValueError, match="a bug"):
+        main()
