@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +31,10 @@ class AStar:
     best-first search. Optimality is meant within the steps sampled: with an h that never overestimates, the answer
     has the least g of all answers in that tree.
 
+    Ours is `expansions` above 1: an expanded node then goes back to the frontier with a higher f, to be drawn from again
+    once all else looks worse than that, as in partial expansion (Yoshizumi, Miura and Ishida 2000, "A* with partial
+    expansion for large branching factor problems"). Few draws then do where the first ones are good.
+
     Ties (f equal to 1e-6): deeper first, then the higher score, then the older.
 
     Attributes:
@@ -40,6 +45,8 @@ class AStar:
         parallel: nodes expanded at once, at least 1; above 1 some come before their turn. "local" has only 1.
         depth: nodes with this many steps are not expanded.
         cap: open nodes kept at most; None for all.
+        expansions: times a node is expanded at most, at least 1; 1 is the paper's.
+        revisit: what each expansion adds to the f of the node itself, at least 0.
     """
 
     width: int = 4
@@ -49,9 +56,13 @@ class AStar:
     parallel: int = 1
     depth: int = 40
     cap: int | None = None
+    expansions: int = 1
+    revisit: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("width", "parallel", "depth", "cap"):
+        if not 0 <= self.revisit < math.inf:
+            raise ConfigError("revisit", self.revisit, "give a number of at least 0")
+        for name in ("width", "parallel", "depth", "cap", "expansions"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
         if self.frontier not in ("global", "local"):
@@ -73,15 +84,23 @@ class AStar:
                 for node in frontier.clear():
                     s.prune(node)
             for node, children in zip(wave, steps, strict=True):
+                if node.draws < self.width * self.expansions:
+                    s.note(node, f=node.notes["f"] + self.revisit)
+                    self.push(s, frontier, node)
                 for child in children:
+                    if "f" in child.notes:  # drawn in an earlier expansion
+                        continue
                     g = node.notes["g"] + self.step_cost(node, child)
                     h = self.heuristic(child)
                     s.note(child, g=g, h=h, f=g + h)
                     if child.complete or not (child.terminal or child.depth >= self.depth):
-                        dropped = frontier.push(child, *self.key(child))
-                        if dropped:
-                            s.prune(dropped)
+                        self.push(s, frontier, child)
         return self.nominate(s)
+
+    def push(self, s: Session, frontier: Frontier, node: Node) -> None:
+        """Puts `node` in line; gives up the last one where that is too long."""
+        if dropped := frontier.push(node, *self.key(node)):
+            s.prune(dropped)
 
     def pop(self, frontier: Frontier) -> list[Node]:
         """The next complete node alone, or up to `parallel` open ones."""
