@@ -69,21 +69,9 @@ def verifier_row(rng: random.Random) -> Row:
     return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)
 
 
-def verifier_last(rng: random.Random) -> Row:
-    """The verifier's last course: mostly answer lines, right and wrong, of puzzles of four numbers."""
-    kind = rng.random()
-    if kind < 0.18:
-        return traces.facts(rng, 8)
-    if kind < 0.28:
-        return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, 0.0 if rng.random() < 0.35 else 0.2)
-    puzzle = four_or_three(rng, four=0.75)
-    return traces.first_moves(puzzle, rng, 10) if kind < 0.45 else traces.countdown_trace(puzzle, rng, 0.1, sound=0.9)
-
-
 COURSES = {
     "policy": policy_row,
     "policy_last": policy_last,
     "foundation": foundation_row,
     "verifier": verifier_row,
-    "verifier_last": verifier_last,
 }

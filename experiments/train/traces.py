@@ -123,14 +123,14 @@ def first_moves(puzzle: Puzzle, rng: random.Random, count: int) -> Row:
     return row
 
 
-def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float, sound: float = 0.65) -> Row:
-    """A play to the end: good moves with probability `sound`, else any; with `slip` a step that breaks the rules."""
+def countdown_trace(puzzle: Puzzle, rng: random.Random, slip: float) -> Row:
+    """A play to the end: good moves and bad ones, and with probability `slip` a step that breaks the rules."""
     row, state, built = Row(), tuple(sorted(puzzle.numbers)), Expressions(puzzle.numbers)
     row.ask(puzzle.question)
     alive = puzzle.target in countdown.reachable(state)
     while len(state) > 1:
         good = countdown.good_moves(state, puzzle.target)
-        move = rng.choice(good if good and rng.random() < sound else countdown.moves(state))
+        move = rng.choice(good if good and rng.random() < 0.65 else countdown.moves(state))
         if rng.random() < slip:
             alive, state = broken_move(row, state, move, puzzle, alive, rng), countdown.after(state, move)
             return finish_broken(row, state, rng)
