@@ -125,6 +125,7 @@ SEARCHES = {
     "dvts": Beam(beams=3, width=3, subtrees=3),
     "astar": AStar(width=3),
     "astar-waves": AStar(width=3, parallel=4, cap=9),
+    "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
 }
 

@@ -31,9 +31,9 @@ class AStar:
     best-first search. Optimality is meant within the steps sampled: with an h that never overestimates, the answer
     has the least g of all answers in that tree.
 
-    Ours is `expansions` above 1: an expanded node then goes back to the frontier with a higher f, to be drawn from again
-    once all else looks worse than that, as in partial expansion (Yoshizumi, Miura and Ishida 2000, "A* with partial
-    expansion for large branching factor problems"). Few draws then do where the first ones are good.
+    Ours is `expansions` above 1: an expanded node then goes back to the frontier with a higher f, to be drawn from
+    again once all else looks worse than that, as in partial expansion (Yoshizumi, Miura and Ishida 2000, "A* with
+    partial expansion for large branching factor problems"). Few draws then do where the first ones are good.
 
     Ties (f equal to 1e-6): deeper first, then the higher score, then the older.
 

@@ -232,3 +232,23 @@ def test_settings_that_make_no_sense_are_refused(fields, field):
     with pytest.raises(ConfigError) as caught:
         AStar(**fields)
     assert caught.value.field == field
+
+
+async def test_a_node_whose_children_disappoint_is_drawn_from_again(session):
+    world = Toy(letters="abcdefgh", length=3)
+    word, once, again = Hidden("hgf", strict=True), [], []
+    narrow = await run(AStar(width=4), session(world, word, sinks=[once.append]))
+    patient = await run(AStar(width=4, expansions=20), session(world, word, sinks=[again.append]))
+    assert narrow.answer is None or narrow.answer.prefix.text != "hgf"
+    assert patient.answer.prefix.text == "hgf"
+    assert max(map(expanded(again).count, expanded(again))) > 1
+    assert max(map(expanded(once).count, expanded(once))) == 1
+    assert all(node.draws <= 4 * 20 for node in patient.tree.nodes)
+
+
+async def test_with_good_children_nothing_is_drawn_again(session):
+    seen = []
+    world = Toy(letters="a", length=4)
+    outcome = await run(AStar(width=2, expansions=5), session(world, Hidden("aaaa"), sinks=[seen.append]))
+    assert outcome.answer.prefix.text == "aaaa"
+    assert len(expanded(seen)) == len(set(expanded(seen))) == 5
