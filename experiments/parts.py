@@ -48,7 +48,7 @@ class Parts:
         step: how a step is drawn.
         whole: how a completion is drawn.
         limits: of the budget of one item under one seed, by name; None is no limit.
-        strict: whether single draws are capped by what is left, see `search.budget.Budget`.
+        strict: whether draws are capped by what is left of `generated`, see `search.budget.Budget`.
         seeds: every item is run once with each.
         keep: what stays of finished items.
     """

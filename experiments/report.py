@@ -4,7 +4,7 @@
 
 Spent, never limits: a run is placed by the tokens it used. Intervals are 95 % percentile bootstraps over items; seeds
 of one item are averaged first, so that more seeds narrow the noise of sampling and not that of the choice of items.
-An item that failed with an error counts as wrong where it has a reference answer.
+An item that failed with an error has no answer to grade: it is counted among the errors, not in the accuracy.
 """
 
 from __future__ import annotations
