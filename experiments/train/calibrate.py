@@ -55,7 +55,7 @@ def features(model: Model, rows: list[Row]) -> tuple[Tensor, Tensor]:
 
 
 def fit(x: Tensor, label: Tensor) -> Calibration:
-    """The logistic regression of `label` (n) on `x` (n, 3) of least loss; regret is clipped nowhere."""
+    """The logistic regression of `label` (n) on `x` (n, 3) of least loss."""
     weight = torch.tensor([1.0, 0.1, 0.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
 

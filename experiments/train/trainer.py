@@ -150,8 +150,8 @@ class Trainer:
             elif name.endswith(("o_proj.weight", "down_proj.weight")):
                 p.data.zero_()
 
-    def run(self, *, every: int = 200, look: Callable[[Model], dict[str, float]] | None = None) -> Model:
-        """Trains to the end of the schedule; each `every` steps saves, looks, and adds a line to `curve.jsonl`."""
+    def run(self, *, every: int = 200) -> Model:
+        """Trains to the end of the schedule; each `every` steps saves and adds a line to `curve.jsonl`."""
         self.out.mkdir(parents=True, exist_ok=True)
         mean = torch.zeros(2)
         started = time.perf_counter()
@@ -174,7 +174,7 @@ class Trainer:
             done = self.seen >= self.schedule.tokens
             if done or self.step % every == 0:
                 self.seconds += time.perf_counter() - started
-                self.report(mean, look)
+                self.report(mean)
                 started = time.perf_counter()
             if done:
                 return self.model
@@ -190,7 +190,7 @@ class Trainer:
         for p, g in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view_as(p) / self.workers
 
-    def report(self, mean: Tensor, look: Callable[[Model], dict[str, float]] | None) -> None:
+    def report(self, mean: Tensor) -> None:
         """Saves, and says where the run is; the first worker speaks for all."""
         if self.rank:
             return
@@ -198,7 +198,6 @@ class Trainer:
         line = {
             "step": self.step, "tokens": self.seen, "seconds": round(self.seconds, 1),
             "language": round(mean[0].item(), 4), "score": round(mean[1].item(), 4),
-            **({} if look is None else look(self.model)),
         }  # fmt: skip
         with (self.out / "curve.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
