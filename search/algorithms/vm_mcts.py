@@ -67,18 +67,20 @@ class VMMCTS:
             flying = Counter[Node]()
             ends = [self.select(s.root, flying) for _ in range(min(self.parallel, self.iterations - start))]
             leaves = list(dict.fromkeys(end for end in ends if self.open(end)))
+            before = Counter({child: child.times for leaf in leaves for child in leaf.children})  # whole samples
             drawn = await gather(s.expand(leaf, self.samples) for leaf in leaves)
             lines = [[line for line in children if not dead(line)] for children in drawn]
             await s.score(list(chain.from_iterable(lines)))
             for leaf, children in zip(leaves, lines, strict=True):
                 s.note(leaf, drawn=self.samples)
-                for line in chain.from_iterable([line] * line.times for line in children):
-                    s.backup(line.path(), line.score)
+                for line in children:
+                    for _ in range(line.times - before[line]):
+                        s.backup(line.path(), line.score)
                 best = sorted(children, key=lambda line: -line.score)[: self.decision]
                 for line, p in zip(best, by_times(best), strict=True):
                     s.note(line, prior=p)
-            rest = [line for line in chain.from_iterable(lines) if not line.terminal for _ in range(line.times)]
-            wholes = await gather(s.complete(line) for line in rest)
+            rest = [line for line in chain.from_iterable(lines) if not line.terminal]
+            wholes = await gather(s.complete(line) for line in rest for _ in range(line.times))
             await s.score([whole for whole in wholes if whole.complete])
             for end in ends:
                 if end not in leaves or dead(end):
