@@ -37,6 +37,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "beam": ("search.beams=8", "search.width=4"),
     "dvts": ("search.beams=8", "search.width=4"),
     "astar": ("search.expansions=8", "search.revisit=0.4"),
+    "mcts": ("search.simulations=300", "search.widening=0.5"),
+    "rest_mcts": ("search.simulations=300", "search.width=8", "search.gate=null"),
+    "sc_mcts": ("search.simulations=300", "search.widening=0.5"),
+    "vm_mcts": ("search.iterations=300",),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
 TASKS: dict[str, tuple[str, ...]] = {

@@ -13,6 +13,11 @@ from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
+from search.algorithms.mcts import MCTS
+from search.algorithms.vm_mcts import VMMCTS
+from search.backups import best, by_children, onward
+from search.evaluate import Completions, RollForward
+from search.rules import ucb, uct, uct_fast
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -127,6 +132,12 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "mcts": MCTS(8, 3, parallel=3),
+    "mcts-rollouts": MCTS(5, 2, rule=uct, evaluate=Completions(2, 0.5), backup=best, parallel=2, widening=0.5),
+    "mcts-act": MCTS(4, 3, mode="act", noise=0.25, temperature=1.0, proven=True, gate=1.0),
+    "sc-mcts": MCTS(4, 3, mode="path", rule=uct_fast, adaptive=True, returns=onward, parallel=2),
+    "rest-mcts": MCTS(4, 3, rule=ucb, evaluate=RollForward(), backup=by_children, expand_after=0, parallel=2),
+    "vm-mcts": VMMCTS(iterations=4, samples=3, decision=2, parallel=2),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
