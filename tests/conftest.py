@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import random
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -12,7 +13,14 @@ import pytest
 from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
+from search.algorithms.best_first_beam import BestFirstBeam
+from search.algorithms.diverse_beam import DiverseBeam, DiverseTokenBeam
 from search.algorithms.flat import Flat
+from search.algorithms.kcts import Kcts
+from search.algorithms.lattice import LatticeSearch
+from search.algorithms.stochastic_beam import StochasticBeam
+from search.algorithms.token_beam import TokenBeam
+from search.algorithms.token_mcts import TokenMcts
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -111,6 +119,23 @@ class Explicit:
 
 
 @pytest.fixture
+def markov():
+    """Makes a toy language with a random Markov chain; every word has a probability of its own."""
+
+    def make(seed, letters="abc", length=5, end=0.3):
+        rng = random.Random(f"chain {seed}")
+        chain = {}
+        for before in ("", *letters):
+            row = {letter: rng.random() ** 2 + 0.01 for letter in letters}
+            stop = end * rng.random() if before else 0.0
+            total = sum(row.values()) / (1 - stop)
+            chain[before] = {letter: p / total for letter, p in row.items()} | ({".": stop} if stop else {})
+        return Toy(letters, length=length, chain=chain)
+
+    return make
+
+
+@pytest.fixture
 def explicit():
     return Explicit
 
@@ -127,6 +152,20 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "token-beam": TokenBeam(beams=3, length=6),
+    "token-beam-vanilla": TokenBeam(beams=3, stop="vanilla", choose="verifier"),
+    "best-first-beam": BestFirstBeam(beams=3),
+    "best-first-beam-waves": BestFirstBeam(beams=3, answers=3, parallel=3, choose="verifier"),
+    "diverse-beam": DiverseBeam(beams=4, groups=2, width=2),
+    "diverse-token-beam": DiverseTokenBeam(beams=4, groups=2),
+    "stochastic-beam": StochasticBeam(beams=3, choose="verifier"),
+    "stochastic-beam-cut": StochasticBeam(beams=3, top=2, choose="sample"),
+    "lattice": LatticeSearch(calls=20, top=3, match=1),
+    "lattice-waves": LatticeSearch(calls=20, top=3, match=2, recombine="rcb", parallel=3, choose="verifier"),
+    "token-mcts": TokenMcts(simulations=12),
+    "token-mcts-waves": TokenMcts(simulations=12, parallel=4, backup="mean"),
+    "kcts": Kcts(simulations=8, top=3),
+    "kcts-waves": Kcts(simulations=8, top=3, parallel=3),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
