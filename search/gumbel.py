@@ -26,6 +26,6 @@ def with_maximum(noisy: Sequence[float], maximum: float) -> list[float]:
         if g == top:
             moved.append(maximum)
             continue
-        v = maximum - g + math.log1p(-math.exp(g - top))
+        v = maximum - g + math.log(-math.expm1(g - top))
         moved.append(maximum - max(0.0, v) - math.log1p(math.exp(-abs(v))))
     return moved

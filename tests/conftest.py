@@ -118,19 +118,28 @@ class Explicit:
         return [Verdict(self.scores.get(prefix.text, 0.5)) for prefix in prefixes]
 
 
-@pytest.fixture
-def markov():
-    """Makes a toy language with a random Markov chain; every word has a probability of its own."""
+@dataclass(frozen=True)
+class Language(Toy):
+    """A toy language whose every word has letter probabilities of its own: no two words are equally likely."""
 
-    def make(seed, letters="abc", length=5, end=0.3):
-        rng = random.Random(f"chain {seed}")
-        chain = {}
-        for before in ("", *letters):
-            row = {letter: rng.random() ** 2 + 0.01 for letter in letters}
-            stop = end * rng.random() if before else 0.0
-            total = sum(row.values()) / (1 - stop)
-            chain[before] = {letter: p / total for letter, p in row.items()} | ({".": stop} if stop else {})
-        return Toy(letters, length=length, chain=chain)
+    number: int = 0
+
+    def _next(self, word):
+        if len(word) >= self.length:
+            return {".": 1.0}
+        rng = random.Random(f"{self.number} {word}")
+        row = {letter: rng.random() ** 2 + 0.01 for letter in self.letters}
+        stop = self.end * rng.random() if word else 0.0
+        total = sum(row.values()) / (1 - stop)
+        return {letter: p / total for letter, p in row.items()} | ({".": stop} if stop else {})
+
+
+@pytest.fixture
+def language():
+    """Makes a toy language by its number."""
+
+    def make(number, letters="abc", length=5, end=0.4):
+        return Language(letters, length, end, None, number)
 
     return make
 

@@ -47,9 +47,9 @@ def word(outcome):
 
 
 @pytest.mark.parametrize("stop", ["patience", "vanilla"])
-async def test_of_unlimited_width_it_finds_the_likeliest_word(session, markov, stop):
+async def test_of_unlimited_width_it_finds_the_likeliest_word(session, language, stop):
     for seed in range(30):
-        toy = markov(seed, length=4)
+        toy = language(seed, length=4)
         likeliest = max(words := toy.probabilities(), key=words.get)
         outcome = await run(TokenBeam(beams=200, stop=stop), session(toy, None))
         assert outcome.answer.prefix.text == likeliest
@@ -58,9 +58,9 @@ async def test_of_unlimited_width_it_finds_the_likeliest_word(session, markov, s
 
 @pytest.mark.parametrize("patience", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-async def test_patience_equals_a_plain_implementation(session, markov, patience, alpha):
+async def test_patience_equals_a_plain_implementation(session, language, patience, alpha):
     for seed in range(40):
-        toy, k = markov(seed, length=6), 1 + seed % 4
+        toy, k = language(seed, length=6), 1 + seed % 4
         search = TokenBeam(beams=k, patience=patience, alpha=alpha, length=6)
         outcome = await run(search, session(toy, None))
         answer, finished = plain_patience(toy, k, patience, alpha, 6)
@@ -70,14 +70,14 @@ async def test_patience_equals_a_plain_implementation(session, markov, patience,
         assert {node.prefix.text + END for node in taken} == finished
 
 
-async def test_vanilla_equals_a_plain_implementation_that_never_stops_early(session, markov):
+async def test_vanilla_equals_a_plain_implementation_that_never_stops_early(session, language):
     for seed in range(60):
-        toy, k = markov(seed, length=5), 1 + seed % 4
+        toy, k = language(seed, length=5), 1 + seed % 4
         outcome = await run(TokenBeam(beams=k, stop="vanilla"), session(toy, None))
         assert word(outcome) == plain_vanilla(toy, k, 6)
 
 
-async def test_a_broken_copy_is_found_out(session, markov):
+async def test_a_broken_copy_is_found_out(session, language):
     class Hasty(TokenBeam):
         """Lists too few tokens: an end may take the place of an open hypothesis."""
 
@@ -88,17 +88,17 @@ async def test_a_broken_copy_is_found_out(session, markov):
 
     wrong = 0
     for seed in range(60):
-        toy = markov(seed, length=6)
+        toy = language(seed, length=6)
         outcome = await run(Hasty(beams=2, patience=4, length=6), session(toy, None))
         taken = {node.prefix.text + END for node in outcome.tree.answers() if "logprob" in node.notes}
         wrong += taken != plain_patience(toy, 2, 4, 0.0, 6)[1]
     assert wrong
 
 
-async def test_more_patience_looks_further_and_finds_no_less(session, markov):
+async def test_more_patience_looks_further_and_finds_no_less(session, language):
     rising = set()
     for seed in range(30):
-        toy = markov(seed, letters="abcd", length=8)
+        toy = language(seed, letters="abcd", length=8)
         runs = [await run(TokenBeam(beams=3, patience=p), session(toy, None)) for p in (0.4, 1, 2, 3)]
         calls = [outcome.spent.policy_calls for outcome in runs]
         scores = [outcome.answer.notes["logprob"] for outcome in runs]
@@ -108,16 +108,16 @@ async def test_more_patience_looks_further_and_finds_no_less(session, markov):
     assert True in rising
 
 
-async def test_one_call_per_hypothesis_and_token(session, markov):
-    outcome = await run(TokenBeam(beams=3, patience=100, length=4), session(markov(0, length=9), None))
+async def test_one_call_per_hypothesis_and_token(session, language):
+    outcome = await run(TokenBeam(beams=3, patience=100, length=4), session(language(0, length=9), None))
     widths = [sum(node.depth == depth and bool(node.children) for node in outcome.tree) for depth in range(4)]
     assert widths == [1, 3, 3, 3]
     assert outcome.spent.generated == outcome.spent.policy_calls == 10
     assert outcome.spent.passes == 0
 
 
-async def test_what_has_no_successor_in_the_beam_is_pruned(session, markov):
-    outcome = await run(TokenBeam(beams=3, patience=100, length=5), session(markov(3, length=9), None))
+async def test_what_has_no_successor_in_the_beam_is_pruned(session, language):
+    outcome = await run(TokenBeam(beams=3, patience=100, length=5), session(language(3, length=9), None))
     begun = [node for node in outcome.tree if node.children]
     last = max(node.depth for node in begun)
     assert any(node.pruned for node in begun)
@@ -126,16 +126,16 @@ async def test_what_has_no_successor_in_the_beam_is_pruned(session, markov):
         assert node.pruned is not goes_on or node.depth == last
 
 
-async def test_the_verifier_may_choose_among_the_finished(session, markov):
-    toy = markov(1, letters="ab", length=3)
+async def test_the_verifier_may_choose_among_the_finished(session, language):
+    toy = language(1, letters="ab", length=3)
     search = TokenBeam(beams=20, patience=5, choose="verifier")
     outcome = await run(search, session(toy, Hidden("ba")))
     assert outcome.answer.prefix.text == "ba"
     assert outcome.spent.passes == sum("logprob" in node.notes for node in outcome.tree.answers())
 
 
-async def test_when_the_budget_ends_the_best_finished_is_the_answer(session, markov):
-    toy = markov(5, length=30)
+async def test_when_the_budget_ends_the_best_finished_is_the_answer(session, language):
+    toy = language(5, length=30)
     outcome = await run(TokenBeam(beams=4, patience=50), session(toy, None, budget=Budget({"policy_calls": 40})))
     finished = [node for node in outcome.tree.answers() if "logprob" in node.notes]
     assert outcome.stopped == "policy_calls" and len(finished) > 1
