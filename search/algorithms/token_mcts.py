@@ -108,10 +108,10 @@ class TokenMcts:
         return p_ucb(q, prior, node.visits, child.visits, self.c_base, self.c)
 
     def known(self, leaf: Node, programs: dict[tuple[int, ...], Node]) -> Node | None:
-        """The program that `leaf` is, or the first one that was completed from it or runs through it."""
-        if leaf.terminal:
-            return leaf
+        """The program that `leaf` is, by the node that was judged for it, or the first one that runs through `leaf`."""
         tokens = leaf.prefix.tokens
+        if leaf.terminal:
+            return programs.setdefault(tokens, leaf)
         return next((end for program, end in programs.items() if program[: len(tokens)] == tokens), None)
 
     def back_up(self, s: Session, path: list[Node], reward: float) -> None:

@@ -15,8 +15,10 @@ def cdf(x, location=0.0):
 def deviation(values, cumulative):
     """The Kolmogorov-Smirnov statistic, times the root of the sample size."""
     values = sorted(values)
-    steps = [max(abs(cumulative(x) - i / len(values)), abs(cumulative(x) - (i + 1) / len(values)))
-             for i, x in enumerate(values)]
+    steps = [
+        max(abs(cumulative(x) - i / len(values)), abs(cumulative(x) - (i + 1) / len(values)))
+        for i, x in enumerate(values)
+    ]
     return max(steps) * math.sqrt(len(values))
 
 

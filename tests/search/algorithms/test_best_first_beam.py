@@ -26,7 +26,6 @@ def plain_beam(toy, k, length):
     return [y for _, y in beam if y.endswith(END)]
 
 
-
 def word(node):
     return None if node is None else node.prefix.text + END
 
