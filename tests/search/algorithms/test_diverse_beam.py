@@ -1,4 +1,4 @@
-"""Diverse beams: equal to plain implementations over steps and over tokens, and plain beams where nothing is diverse."""
+"""Diverse beams: equal to plain implementations over steps and over tokens; plain beams where nothing is diverse."""
 
 import math
 import random

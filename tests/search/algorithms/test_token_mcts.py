@@ -1,4 +1,4 @@
-"""Tree search over tokens: visit for visit a plain implementation, completions paid once, an end with the first pass."""
+"""Tree search over tokens: visit for visit a plain one, completions paid once, an end with the first that passes."""
 
 import math
 import random
@@ -120,7 +120,7 @@ async def test_it_finds_the_word_and_stops_there(session, language):
 
 
 async def test_likely_words_come_sooner_than_by_sampling_at_random(session):
-    chain = {"": {"a": 0.8, "b": 0.2}} | dict.fromkeys("ab", {"a": 0.5, "b": 0.3, END: 0.2})
+    chain = {"": {"a": 0.8, "b": 0.2}} | {before: {"a": 0.5, "b": 0.3, END: 0.2} for before in "ab"}
     toy = Toy("ab", length=6, chain=chain)
     outcome = await run(TokenMcts(simulations=2000), session(toy, Hidden("ababab", strict=True)))
     assert outcome.answer.prefix.text == "ababab"
