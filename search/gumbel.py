@@ -18,7 +18,7 @@ def gumbel(rng: random.Random, location: float = 0.0) -> float:
 def with_maximum(noisy: Sequence[float], maximum: float) -> list[float]:
     """`noisy`, independent Gumbel draws, moved so that they are draws given that the largest is `maximum`.
 
-    Kool et al. 2019, arXiv:1903.06059, equation 10 in the stable form of appendix B.3; the order stays.
+    Kool et al. 2019, arXiv:1903.06059, in the numerically stable form of its appendix; the order stays.
     """
     top = max(noisy)
     moved = []

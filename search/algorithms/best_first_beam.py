@@ -16,12 +16,13 @@ from search.tree import Node
 class BestFirstBeam:
     """Pops the likeliest hypothesis of any length, at most `beams` of each length; the first finished is the answer.
 
-    Meister et al. 2020, "Best-First Beam Search" (arXiv:2007.03909), algorithm 2 with h = 0. Since a log-probability
-    never rises from a prefix to its continuation, the first k pops of a length are the beam of that length, and the
-    first finished hypothesis that stays in all later beams is the best of the last one: exactly the answer of vanilla
-    beam search (`token_beam.TokenBeam` with `stop="vanilla"`), up to ties. Prefixes worse than it are never continued.
-    The paper puts a finished hypothesis back into the queue, one token longer each time, until it is longer than the
-    limit or k others of that length have come before it; here its places are counted in one go.
+    Meister et al. 2020, "Best-First Beam Search" (arXiv:2007.03909; its abstract was read, the rest recalled), without
+    a heuristic. Since a log-probability never rises from a prefix to its continuation, the first k pops of a length are
+    the beam of that length, and the first finished hypothesis that stays in all later beams is the best of the last
+    one: exactly the answer of vanilla beam search (`token_beam.TokenBeam` with `stop="vanilla"`), up to ties. Prefixes
+    worse than it are never continued. The paper puts a finished hypothesis back into the queue, one token longer each
+    time, until it is longer than the limit or k others of that length have come before it; here its places are counted
+    in one go.
 
     It holds for scores that never rise along a path, and for these alone. A length-normalised score does rise, so there
     is no length penalty; the paper's bounds for it give up the equality, too.

@@ -77,7 +77,7 @@ class StochasticBeam:
         return await chosen(s, finished, self.choose)
 
     def perturbed(self, s: Session, parent: Node, children: list[Node]) -> dict[Node, tuple[float, float]]:
-        """phi and G of each child: lines 6 to 11 of the algorithm."""
+        """phi and G of each child."""
         phi, g = self.noted(parent)
         logprobs = [child.segment.logprobs[0] for child in children]
         mass = math.log(math.fsum(map(math.exp, logprobs)))  # 0, but for rounding, of the whole vocabulary

@@ -17,7 +17,7 @@ class TokenBeam:
     """Keeps the `beams` likeliest hypotheses, token by token. Needs no verifier, and draws nothing.
 
     Two algorithms of Kasai et al. 2022, "A Call for Clarity in Beam Search: How It Works and When It Stops"
-    (arXiv:2204.05424), which differ in what becomes of a finished hypothesis:
+    (arXiv:2204.05424; its abstract was read, the rest recalled), which differ in what becomes of a finished hypothesis:
 
     - `stop="patience"`, what most libraries do. It leaves the beam, whose places all go to open hypotheses, and the
       search ends when p * k are finished. p = 1 is first come, first served; a larger p searches deeper.
@@ -66,7 +66,7 @@ class TokenBeam:
         return await chosen(s, finished, self.choose, self.alpha)
 
     async def patient(self, s: Session) -> list[Node]:
-        """The finished hypotheses F, by algorithm 2 of the paper."""
+        """The finished hypotheses F when p * k are or nothing is open."""
         beam, finished = [s.root], list[Node]()
         for _ in range(self.length):
             # of one hypothesis at most k open successors are taken, and the end before the last of them
@@ -84,7 +84,7 @@ class TokenBeam:
         return finished
 
     async def vanilla(self, s: Session) -> list[Node]:
-        """The finished hypotheses in the last beam B, by algorithm 1 of the paper."""
+        """The finished hypotheses in the last beam B."""
         beam = [s.root]
         for _ in range(self.length):
             open_ = [node for node in beam if not node.complete]

@@ -19,7 +19,7 @@ def grown(toy, word):
 
 
 def plain_patience(toy, k, p, alpha, length):
-    """Kasai et al., algorithm 2, word for word; the answer and the words finished."""
+    """First come, first served, with patience; the answer and the words finished."""
     beam, finished = [(0.0, "")], []
     for _ in range(length):
         heap = sorted(((s + x, y) for s, word in beam for y, x in grown(toy, word)), reverse=True)
@@ -33,7 +33,7 @@ def plain_patience(toy, k, p, alpha, length):
 
 
 def plain_vanilla(toy, k, length):
-    """Kasai et al., algorithm 1, to the last length, without stopping early."""
+    """The textbook's, to the last length, without stopping early."""
     beam = [(0.0, "")]
     for _ in range(length):
         heap = [(s, y) for s, y in beam if y.endswith(END)]
