@@ -99,6 +99,16 @@ def uniform(children: Sequence[Node]) -> list[float]:
     return _shares([1.0] * len(children))
 
 
+def same_step(a: Node, b: Node) -> float:
+    """1 where two nodes add the same text, but for outer white space, to their prefixes, else 0."""
+    return float(a.segment.text.strip() == b.segment.text.strip())
+
+
+def same_token(a: Node, b: Node) -> float:
+    """1 where two nodes add the same tokens, else 0: summed over b, the Hamming diversity of diverse beam search."""
+    return float(a.segment.tokens == b.segment.tokens)
+
+
 def _ln(visits: float) -> float:
     """The logarithm of a number of visits; 0 before the first."""
     return math.log(visits) if visits > 1 else 0.0

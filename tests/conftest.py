@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import random
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -12,8 +13,15 @@ import pytest
 from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
+from search.algorithms.best_first_beam import BestFirstBeam
+from search.algorithms.diverse_beam import DiverseBeam, DiverseTokenBeam
 from search.algorithms.flat import Flat
+from search.algorithms.kcts import Kcts
+from search.algorithms.lattice import LatticeSearch
 from search.algorithms.mcts import MCTS
+from search.algorithms.stochastic_beam import StochasticBeam
+from search.algorithms.token_beam import TokenBeam
+from search.algorithms.token_mcts import TokenMcts
 from search.algorithms.vm_mcts import VMMCTS
 from search.backups import best, by_children, onward
 from search.evaluate import Completions, RollForward
@@ -115,6 +123,32 @@ class Explicit:
         return [Verdict(self.scores.get(prefix.text, 0.5)) for prefix in prefixes]
 
 
+@dataclass(frozen=True)
+class Language(Toy):
+    """A toy language whose every word has letter probabilities of its own: no two words are equally likely."""
+
+    number: int = 0
+
+    def _next(self, word):
+        if len(word) >= self.length:
+            return {".": 1.0}
+        rng = random.Random(f"{self.number} {word}")
+        row = {letter: rng.random() ** 2 + 0.01 for letter in self.letters}
+        stop = self.end * rng.random() if word else 0.0
+        total = sum(row.values()) / (1 - stop)
+        return {letter: p / total for letter, p in row.items()} | ({".": stop} if stop else {})
+
+
+@pytest.fixture
+def language():
+    """Makes a toy language by its number."""
+
+    def make(number, letters="abc", length=5, end=0.4):
+        return Language(letters, length, end, None, number)
+
+    return make
+
+
 @pytest.fixture
 def explicit():
     return Explicit
@@ -138,6 +172,20 @@ SEARCHES = {
     "sc-mcts": MCTS(4, 3, mode="path", rule=uct_fast, adaptive=True, returns=onward, parallel=2),
     "rest-mcts": MCTS(4, 3, rule=ucb, evaluate=RollForward(), backup=by_children, expand_after=0, parallel=2),
     "vm-mcts": VMMCTS(iterations=4, samples=3, decision=2, parallel=2),
+    "token-beam": TokenBeam(beams=3, length=6),
+    "token-beam-vanilla": TokenBeam(beams=3, stop="vanilla", choose="verifier"),
+    "best-first-beam": BestFirstBeam(beams=3),
+    "best-first-beam-waves": BestFirstBeam(beams=3, answers=3, parallel=3, choose="verifier"),
+    "diverse-beam": DiverseBeam(beams=4, groups=2, width=2),
+    "diverse-token-beam": DiverseTokenBeam(beams=4, groups=2),
+    "stochastic-beam": StochasticBeam(beams=3, choose="verifier"),
+    "stochastic-beam-cut": StochasticBeam(beams=3, top=2, choose="sample"),
+    "lattice": LatticeSearch(calls=20, top=3, match=1),
+    "lattice-waves": LatticeSearch(calls=20, top=3, match=2, recombine="rcb", parallel=3, choose="verifier"),
+    "token-mcts": TokenMcts(simulations=12),
+    "token-mcts-waves": TokenMcts(simulations=12, parallel=4, backup="mean"),
+    "kcts": Kcts(simulations=8, top=3),
+    "kcts-waves": Kcts(simulations=8, top=3, parallel=3),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
