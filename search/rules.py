@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from search.tree import Node
 
 
@@ -28,3 +30,9 @@ def consistent(parent: Node, child: Node) -> float:
 def zero(parent: Node, child: Node) -> float:
     """c(s, s') = 0: greedy best-first search by the score alone."""
     return 0.0
+
+
+def log_odds(node: Node) -> float:
+    """ln(r / (1 - r)), in nats; r is kept within [1e-7, 1 - 1e-7] as in Rollout Roulette's code (arXiv:2502.01618)."""
+    score = min(max(r(node), 1e-7), 1 - 1e-7)
+    return math.log(score / (1 - score))
