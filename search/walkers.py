@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
-from search.session import Session, gather
+from search.session import Session
 from search.tree import Node
+from search.waves import gather
 
 
-async def advance(s: Session, walkers: Sequence[Node]) -> list[Node]:
-    """Where each of `walkers` (open nodes) stands after a step of its own, in order.
+async def advance(s: Session, walkers: Sequence[Node], **how: Any) -> list[Node]:
+    """Where each of `walkers` (open nodes) stands after a step of its own, in order; `how` as for `Session.expand`.
 
     A node named k times is drawn from k times, in one call. Walkers that draw the same step stand on the same node:
     nothing is lost by that, since a node is a prefix and a walker a reference to it.
     """
     places = Counter(walkers)
-    steps = await gather(draws(s, node, count) for node, count in places.items())
+    steps = await gather(_draws(s, node, count, how) for node, count in places.items())
     queues = {node: iter(drawn) for node, drawn in zip(places, steps, strict=True)}
     return [next(queues[node]) for node in walkers]
 
 
-async def draws(s: Session, node: Node, k: int) -> list[Node]:
-    """`k` next steps after `node`: a child drawn twice is named twice. One call at a time may draw after a node."""
+async def _draws(s: Session, node: Node, k: int, how: dict[str, Any]) -> list[Node]:
+    """`k` next steps after `node`, a child drawn twice named twice; nobody else may be drawing after it."""
     before = {child: child.times for child in node.children}
-    children = await s.expand(node, k)
+    children = await s.expand(node, k, **how)
     return list(chain.from_iterable([child] * (child.times - before.get(child, 0)) for child in children))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Literal, NamedTuple
 
 from search.errors import ConfigError
 from search.resample import Resampling, effective_sample_size, multinomial
 from search.rules import log_odds
-from search.session import Session, gather
+from search.session import Session
 from search.tree import Node
 from search.walkers import advance
+from search.waves import gather
 
 
 class Particle(NamedTuple):
@@ -155,10 +158,12 @@ class ParticleFilter:
 
     def show(self, s: Session, particles: list[Particle], evidence: float) -> None:
         """Writes the notes."""
-        weights = [math.exp(p.log_weight) for p in particles]
-        for node in dict.fromkeys(p.node for p in particles):
-            s.note(node, weight=math.fsum(w for p, w in zip(particles, weights, strict=True) if p.node is node))
-        s.note(s.root, ess=effective_sample_size(weights), log_evidence=evidence)
+        weights: dict[Node, list[float]] = defaultdict(list)
+        for p in particles:
+            weights[p.node].append(math.exp(p.log_weight))
+        for node, held in weights.items():
+            s.note(node, weight=math.fsum(held))
+        s.note(s.root, ess=effective_sample_size(list(chain.from_iterable(weights.values()))), log_evidence=evidence)
 
     def pick(self, s: Session, particles: list[Particle]) -> Node | None:
         """The answer."""

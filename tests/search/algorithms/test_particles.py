@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
+from scipy.stats import chi2
 
 from policies.toy import Toy
 from search.algorithms.particles import Particle, ParticleFilter, ParticleGibbs
 from search.errors import ConfigError
 from search.events import Noted, Pruned
-from search.resample import multinomial, residual, stratified, systematic
+from search.resample import residual, stratified, systematic
 from search.run import run
 from search.select import Majority
 from search.steps import Tokens
@@ -19,9 +20,10 @@ from search.types import Sampling, Verdict
 
 LANGUAGE = Toy(
     "ab",
-    length=4,
+    length=3,
     chain={"": {"a": 0.7, "b": 0.3}, "a": {"a": 0.2, "b": 0.6, ".": 0.2}, "b": {"a": 0.2, "b": 0.2, ".": 0.6}},
 )
+SHORT = replace(LANGUAGE, length=2)
 
 
 def score(text, complete):
@@ -43,10 +45,10 @@ class Constant:
         return [Verdict(0.6) for _ in prefixes]
 
 
-def exact(tau=1.0):
+def exact(tau=1.0, language=LANGUAGE):
     """Z, the mean of G over the words of the language, and the probabilities of the words, weighted by G."""
     joint = {}
-    for word, p in LANGUAGE.probabilities().items():
+    for word, p in language.probabilities().items():
         r = score(word, True)
         joint[word] = p * (r / (1 - r)) ** (1 / tau)
     Z = sum(joint.values())
@@ -63,7 +65,6 @@ SETTINGS = {
     "systematic": filtered(resample=systematic),
     "residual": filtered(resample=residual),
     "threshold": filtered(threshold=0.6),
-    "never": filtered(threshold=0.0),
     "active": filtered(pool="active"),
     "its_hub": filtered(order="propagate-resample"),
     "cut short": filtered(depth=2),
@@ -71,10 +72,10 @@ SETTINGS = {
 }
 
 
-async def z_score(session, search, runs=1200, tau=1.0):
+async def z_score(session, search, runs=1000, tau=1.0):
     """Of the mean of the evidence against Z, in standard errors."""
     Z, estimates = exact(tau)[0], []
-    for seed in range(runs):
+    for seed in range(10**6, 10**6 + runs):
         s = session(LANGUAGE, Table(), seed=seed)
         await search(s)
         estimates.append(math.exp(s.root.notes["log_evidence"]))
@@ -98,18 +99,18 @@ class Forgetful(ParticleFilter):
 
 
 @dataclass(frozen=True)
-class Favouring(ParticleFilter):
-    """Broken: the best particle is kept for sure, beside those drawn by weight."""
+class Levelling(ParticleFilter):
+    """Broken: after resampling among the open paths each of these weighs 1/N, whatever their share was."""
 
     def resampled(self, s, particles, references):
         after = super().resampled(s, particles, references)
-        best = max(particles, key=lambda p: p.log_weight)
-        return [Particle(best.node, after[0].log_weight, best.log_potential), *after[1:]]
+        even = -math.log(len(after))
+        return [p if p.node.terminal else p._replace(log_weight=even) for p in after]
 
 
-@pytest.mark.parametrize("broken", [Forgetful, Favouring])
+@pytest.mark.parametrize("broken", [Forgetful, Levelling])
 async def test_a_broken_filter_is_biased(session, broken):
-    assert abs(await z_score(session, broken(particles=6, weights="incremental"))) > 5
+    assert abs(await z_score(session, broken(particles=6, weights="incremental", pool="active"))) > 5
 
 
 async def test_the_published_weights_are_not_those_of_the_evidence(session):
@@ -122,28 +123,25 @@ def variation(found, wanted):
     return sum(abs(found[word] / n - wanted.get(word, 0.0)) for word in {*found, *wanted}) / 2
 
 
-async def weighted_words(session, search, seeds):
-    """The weight of each word, summed over runs, each weighted by its evidence."""
+async def weighted_words(session, search):
+    """The weight of each word, in ten runs."""
     found = Counter()
-    for seed in seeds:
-        s = session(LANGUAGE, Table(), seed=seed)
-        particles = await search.sweep(s, ())
-        for p in particles:
+    for seed in range(10):
+        for p in await search.sweep(session(SHORT, Table(), seed=seed), ()):
             found[p.node.prefix.text] += math.exp(p.log_weight)
     return found
 
 
 @pytest.mark.parametrize("name", ["multinomial", "systematic", "threshold", "active"])
 async def test_the_posterior_is_the_exact_one(session, name):
-    search = replace(SETTINGS[name], particles=400)
-    found = await weighted_words(session, search, range(8))
-    assert variation(found, exact()[1]) < 0.03
-    assert variation(Counter(LANGUAGE.probabilities()), exact()[1]) > 0.1  # so it is not that of plain sampling
+    found = await weighted_words(session, replace(SETTINGS[name], particles=800))
+    assert variation(found, exact(language=SHORT)[1]) < 0.03
+    assert variation(Counter(SHORT.probabilities()), exact(language=SHORT)[1]) > 0.1  # not that of plain sampling
 
 
 async def test_the_published_weights_target_something_else(session):
-    found = await weighted_words(session, filtered(particles=400, weights="current"), range(8))
-    assert variation(found, exact()[1]) > 0.05
+    found = await weighted_words(session, filtered(particles=400, weights="current"))
+    assert variation(found, exact(language=SHORT)[1]) > 0.05
 
 
 @pytest.mark.parametrize("order", ["resample-propagate", "propagate-resample"])
@@ -161,20 +159,19 @@ async def test_one_particle_is_plain_sampling(session, weights, order):
 
 
 async def test_equal_scores_resample_evenly(session):
-    """Every weight is 1/N; copies of a particle are binomial with mean 1 and variance 1 - 1/N."""
+    """Copies of a particle are binomial with mean 1 and variance 1 - 1/N."""
     copies = []
-    for seed in range(300):
-        s = session(Toy(length=5), Constant(), seed=seed)
-        search = ParticleFilter(particles=5)
-        nodes = await s.expand(s.root, 3) + [s.root] * 2
-        s.tree.root.score = 0.6
-        before, _ = search.weigh([Particle(n, 0.0, 0.0) for n in nodes], [n for n in nodes], 1.0) if False else (
-            [Particle(n, -math.log(5), 0.0) for n in nodes],
-            0.0,
-        )
-        kept = Counter(p.node.id for p in search.resampled(s, before, 0))
-        copies.append(kept[nodes[0].id] / 1)
-    assert sum(copies) / 300 == pytest.approx(1.0, abs=3.3 * math.sqrt(0.8 / 300))
+    for seed in range(1000):
+        s = session(Toy("abcdefgh"), Constant(), seed=seed)
+        nodes = (await s.expand(s.root, 40))[:5]
+        await s.score(nodes)
+        particles, _ = ParticleFilter(particles=5).weigh([Particle(s.root, -math.log(5), 0.0)] * 5, nodes, 1.0)
+        assert [p.log_weight for p in particles] == pytest.approx([-math.log(5)] * 5)
+        kept = Counter(p.node for p in ParticleFilter(particles=5).resampled(s, particles, 0))
+        copies.append(kept[nodes[0]])
+    mean = sum(copies) / 1000
+    assert mean == pytest.approx(1.0, abs=3.3 * math.sqrt(0.8 / 1000))
+    assert sum((x - mean) ** 2 for x in copies) / 1000 == pytest.approx(0.8, rel=0.15)
     outcome = await run(ParticleFilter(particles=5), session(Toy(length=5), Constant()))
     assert outcome.tree.root.notes["ess"] == pytest.approx(5)
 
@@ -303,22 +300,102 @@ def gibbs(**fields):
 
 
 async def after_one_pass(session, search, runs):
-    """The distribution of the reference after one pass, when before it was an exact draw."""
-    words, found = exact()[1], Counter()
+    """The words referred to after one pass, when the reference before it was an exact draw."""
+    words, found = exact(language=SHORT)[1], Counter()
     for seed in range(runs):
-        s = session(LANGUAGE, Table(), seed=seed)
-        word = random.Random(seed).choices(list(words), list(words.values()))[0]
-        while word not in {node.prefix.text for node in s.tree.answers()}:
-            node = s.root
-            while not node.terminal:
-                node = s.rng.choice(await s.expand(node, 4))
-        (leaf,) = [node for node in s.tree.answers() if node.prefix.text == word]
-        particles = await search.sweep(s, [leaf.path()])
+        s = session(SHORT, Table(), seed=seed)
+        (word,) = random.Random(seed).choices(list(words), list(words.values()))
+        path = [s.root]
+        for letter in [*word, ""]:
+            path.append(next(n for n in await s.branch(path[-1], 3) if n.segment.text == letter))
+        particles = await search.sweep(s, [path])
         (drawn,) = s.rng.choices(particles, [math.exp(p.log_weight) for p in particles])
         found[drawn.node.prefix.text] += 1
     return found
 
 
-def chi_square(found, wanted):
-    n = sum(found.values())
-    return sum((found[word] - n * p) ** 2 / (n * p) for word, p in wanted.items())
+def misfit(found, wanted):
+    """Chi-square of counts against probabilities over its 0.999 quantile; words expected less than 5 times as one."""
+    n, rare, statistic, cells = sum(found.values()), [0.0, 0.0], 0.0, 0
+    for word, p in wanted.items():
+        if n * p < 5:
+            rare = [rare[0] + found[word], rare[1] + n * p]
+        else:
+            statistic, cells = statistic + (found[word] - n * p) ** 2 / (n * p), cells + 1
+    if rare[1]:
+        statistic, cells = statistic + (rare[0] - rare[1]) ** 2 / rare[1], cells + 1
+    return statistic / chi2.ppf(0.999, cells - 1)
+
+
+@pytest.mark.parametrize("fields", [{}, {"threshold": 0.7}, {"particles": 2}, {"order": "propagate-resample"}])
+async def test_a_pass_leaves_the_exact_posterior_as_it_is(session, fields):
+    assert misfit(await after_one_pass(session, gibbs(**fields), 1500), exact(language=SHORT)[1]) < 1
+
+
+@dataclass(frozen=True)
+class Loose(ParticleGibbs):
+    """Broken: the reference takes part in the resampling like any other."""
+
+    def resampled(self, s, particles, references):
+        return super().resampled(s, particles, 0)
+
+
+@pytest.mark.parametrize("broken", [Loose(particles=3, weights="incremental"), gibbs(weights="current")])
+async def test_a_broken_pass_does_not_nor_does_the_published_one(session, broken):
+    assert misfit(await after_one_pass(session, broken, 1500), exact(language=SHORT)[1]) > 1.5
+
+
+async def test_a_long_chain_visits_words_as_often_as_their_posterior(session):
+    s = session(SHORT, Table())
+    assert (await gibbs(particles=4, iterations=2500)(s)).complete
+    visits = Counter({node.prefix.text: node.notes.get("reference", 0.0) for node in s.tree.answers()})
+    assert sum(visits.values()) == 2500
+    assert variation(visits, exact(language=SHORT)[1]) < 0.04
+
+
+async def test_references_stay_on_their_paths(session):
+    kept = []
+
+    @dataclass(frozen=True)
+    class Watched(ParticleGibbs):
+        async def sweep(self, s, references):
+            particles = await super().sweep(s, references)
+            kept.append(references)
+            assert [p.node for p in particles[: len(references)]] == [path[-1] for path in references]
+            return particles
+
+    outcome = await run(Watched(particles=5, iterations=5, references=2), session(LANGUAGE, Table()))
+    assert [len(references) for references in kept] == [0, 2, 2, 2, 2]
+    assert outcome.answer.score == max(node.score for node in outcome.tree.answers())
+    assert not any(node.pruned for node in outcome.tree)
+
+
+async def test_a_reference_costs_nothing(session):
+    letters = Toy("abcdefghij", length=6)
+    outcome = await run(ParticleGibbs(particles=5, iterations=3, references=2), session(letters, Constant()))
+    assert outcome.spent.generated == (5 + 3 + 3) * 7
+
+
+@pytest.mark.parametrize(
+    ("search", "field", "value"),
+    [
+        (ParticleFilter, "particles", 0),
+        (ParticleFilter, "depth", 0),
+        (ParticleFilter, "annealing", 0),
+        (ParticleFilter, "temperature", 0.0),
+        (ParticleFilter, "start", -1.0),
+        (ParticleFilter, "threshold", 1.1),
+        (ParticleFilter, "weights", "past"),
+        (ParticleFilter, "order", "first"),
+        (ParticleFilter, "pool", "none"),
+        (ParticleFilter, "answer", "worst"),
+        (ParticleGibbs, "iterations", 0),
+        (ParticleGibbs, "references", 0),
+        (ParticleGibbs, "references", 8),
+        (ParticleGibbs, "resample", systematic),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(search, field, value):
+    with pytest.raises(ConfigError) as caught:
+        search(**{field: value})
+    assert caught.value.field == field
