@@ -13,6 +13,10 @@ from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
+from search.algorithms.particles import ParticleFilter, ParticleGibbs
+from search.algorithms.rebase import Rebase
+from search.algorithms.treepo import TreePO
+from search.resample import systematic
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -127,6 +131,33 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "particles": ParticleFilter(particles=5),
+    "particles-incremental": ParticleFilter(
+        particles=5,
+        weights="incremental",
+        resample=systematic,
+        threshold=0.7,
+        order="propagate-resample",
+        pool="active",
+        start=4.0,
+        answer="sample",
+        depth=4,
+    ),
+    "particle-gibbs": ParticleGibbs(particles=4, iterations=3),
+    "rebase": Rebase(samples=6),
+    "rebase-cut": Rebase(samples=5, depth=2),
+    "treepo": TreePO(width=6, segment=2, depth=4, first=(2, 3)),
+    "treepo-fallback": TreePO(
+        width=7,
+        segment=3,
+        max_tokens=5,
+        divergence=1,
+        first=None,
+        answered=lambda text: text.endswith("c"),
+        allocation="logprob",
+        fallback="random_all",
+        position="min_logprob_token",
+    ),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}

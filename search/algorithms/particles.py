@@ -134,9 +134,7 @@ class ParticleFilter:
         """As many particles, drawn by weight; the pool's weight is shared out evenly. References keep their places."""
         pool = [i for i, p in enumerate(particles) if self.pool == "all" or not p.node.terminal]
         weights = [math.exp(particles[i].log_weight) for i in pool]
-        if not any(weights) or (
-            self.threshold < 1 and effective_sample_size(weights) > self.threshold * len(weights)
-        ):
+        if not any(weights) or (self.threshold < 1 and effective_sample_size(weights) > self.threshold * len(weights)):
             return particles
         after, free = list(particles), [i for i in pool if i >= references]
         for i, drawn in zip(free, self.resample(weights, len(free), s.rng), strict=True):
@@ -207,7 +205,7 @@ class ParticleGibbs(ParticleFilter):
         if self.iterations < 1:
             raise ConfigError("iterations", self.iterations, "give a number of at least 1")
         if not 1 <= self.references < self.particles:
-            raise ConfigError("references", self.references, f"give at least 1 and less than particles={self.particles}")
+            raise ConfigError("references", self.references, "give at least 1 and less than there are particles")
         if self.resample is not multinomial:
             raise ConfigError("resample", self.resample, "a conditional filter draws independently: give multinomial")
 
