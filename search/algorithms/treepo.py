@@ -91,18 +91,7 @@ class TreePO:
     fallbacks: int | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "width",
-            "segment",
-            "depth",
-            "max_tokens",
-            "divergence",
-            "min_width",
-            "window",
-            "back",
-            "block",
-            "answer_windows",
-        ):
+        for name in _COUNTS:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
         for name in ("min_tokens", "fallbacks"):
@@ -220,6 +209,8 @@ class TreePO:
         return (places or [s.root] * self.divergence)[:missing]
 
 
+_COUNTS = ["width", "segment", "depth", "max_tokens", "divergence", "min_width"]
+_COUNTS += ["window", "back", "block", "answer_windows"]
 _WORDS = {
     "divergence_by": ("fixed", "random", "tokens"),
     "width_by": ("trajectories", "tokens"),
