@@ -37,6 +37,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "beam": ("search.beams=8", "search.width=4"),
     "dvts": ("search.beams=8", "search.width=4"),
     "astar": ("search.expansions=8", "search.revisit=0.4"),
+    "particles": ("search.particles=16",),
+    "particle_gibbs": ("search.particles=8", "search.iterations=32"),
+    "rebase": ("search.samples=16",),
+    "treepo": ("search.width=32",),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
 TASKS: dict[str, tuple[str, ...]] = {
