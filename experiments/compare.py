@@ -41,6 +41,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "rest_mcts": ("search.simulations=300", "search.width=8", "search.gate=null"),
     "sc_mcts": ("search.simulations=300", "search.widening=0.5"),
     "vm_mcts": ("search.iterations=300",),
+    "particles": ("search.particles=16",),
+    "particle_gibbs": ("search.particles=8", "search.iterations=32"),
+    "rebase": ("search.samples=16",),
+    "treepo": ("search.width=32",),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
 TASKS: dict[str, tuple[str, ...]] = {

@@ -117,3 +117,9 @@ def _ln(visits: float) -> float:
 def _shares(weights: Sequence[float]) -> list[float]:
     total = math.fsum(weights)
     return [weight / total if total else 1 / len(weights) for weight in weights]
+
+
+def log_odds(node: Node) -> float:
+    """ln(r / (1 - r)), in nats; r is kept within [1e-7, 1 - 1e-7] as in Rollout Roulette's code (arXiv:2502.01618)."""
+    score = min(max(r(node), 1e-7), 1 - 1e-7)
+    return math.log(score / (1 - score))

@@ -19,12 +19,16 @@ from search.algorithms.flat import Flat
 from search.algorithms.kcts import Kcts
 from search.algorithms.lattice import LatticeSearch
 from search.algorithms.mcts import MCTS
+from search.algorithms.particles import ParticleFilter, ParticleGibbs
+from search.algorithms.rebase import Rebase
 from search.algorithms.stochastic_beam import StochasticBeam
 from search.algorithms.token_beam import TokenBeam
 from search.algorithms.token_mcts import TokenMcts
+from search.algorithms.treepo import TreePO
 from search.algorithms.vm_mcts import VMMCTS
 from search.backups import best, by_children, onward
 from search.evaluate import Completions, RollForward
+from search.resample import systematic
 from search.rules import ucb, uct, uct_fast
 from search.session import Session
 from search.steps import Tokens
@@ -186,6 +190,33 @@ SEARCHES = {
     "token-mcts-waves": TokenMcts(simulations=12, parallel=4, backup="mean"),
     "kcts": Kcts(simulations=8, top=3),
     "kcts-waves": Kcts(simulations=8, top=3, parallel=3),
+    "particles": ParticleFilter(particles=5),
+    "particles-incremental": ParticleFilter(
+        particles=5,
+        weights="incremental",
+        resample=systematic,
+        threshold=0.7,
+        order="propagate-resample",
+        pool="active",
+        start=4.0,
+        answer="sample",
+        depth=4,
+    ),
+    "particle-gibbs": ParticleGibbs(particles=4, iterations=3),
+    "rebase": Rebase(samples=6),
+    "rebase-cut": Rebase(samples=5, depth=2),
+    "treepo": TreePO(width=6, segment=2, depth=4, first=(2, 3)),
+    "treepo-fallback": TreePO(
+        width=7,
+        segment=3,
+        max_tokens=5,
+        divergence=1,
+        first=None,
+        answered=lambda text: text.endswith("c"),
+        allocation="logprob",
+        fallback="random_all",
+        position="min_logprob_token",
+    ),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
