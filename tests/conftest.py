@@ -127,6 +127,7 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "astar-anytime": AStar(width=3, answers=None, best="score"),
 }
 
 PROMPTS = tuple(text(f"q{number}") for number in range(3))
