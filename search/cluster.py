@@ -76,6 +76,21 @@ def average_linkage(distances: np.ndarray, threshold: float) -> list[int]:
     return by_first([next(g for g, group in enumerate(groups) if i in group) for i in range(len(distances))])
 
 
+def kmeans(vectors: np.ndarray, k: int, *, starts: int = 10) -> list[int]:
+    """Labels 0, 1, ... by first appearance of at most `k` groups of rows near their means (Lloyd's algorithm, best of
+    `starts` k-means++ starts from a fixed seed: the same rows give the same groups).
+
+    Equal rows are never parted; where fewer than `k` rows differ there are as many groups as different rows.
+    """
+    vectors = np.asarray(vectors, dtype=float)
+    different, rows = np.unique(np.round(vectors, 12), axis=0, return_inverse=True)
+    if len(different) <= k:
+        return by_first(rows.ravel().tolist())
+    from sklearn.cluster import KMeans
+
+    return by_first(KMeans(k, n_init=starts, random_state=0).fit(vectors).labels_.tolist())
+
+
 def by_first(labels: Sequence[object]) -> list[int]:
     """The same groups, numbered 0, 1, ... in the order of their first members."""
     numbers: dict[object, int] = {}
