@@ -38,7 +38,9 @@ def check_ballot(field: str, ballot: str) -> None:
     try:
         shown = ballot.format(question="q", count=2, choices="[[both]]")
     except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(field, ballot, f"it is no template of {{question}}, {{count}}, {{choices}} ({error})") from None
+        raise ConfigError(
+            field, ballot, f"it is no template of {{question}}, {{count}}, {{choices}} ({error})"
+        ) from None
     if "[[both]]" not in shown:
         raise ConfigError(field, ballot, "the template shows no {choices}")
 
@@ -62,7 +64,5 @@ async def poll(s: Session, choices: Sequence[str], n: int, *, by: str, ballot: s
     answers = await s.ask([{"role": "user", "content": question}], n, by=by)
     votes = [vote_in(answer.text, len(choices)) for answer in answers]
     notes, invalid = s.root.notes, votes.count(None)
-    s.note(
-        s.root, votes=notes.get("votes", 0) + len(votes), invalid_votes=notes.get("invalid_votes", 0) + invalid
-    )
+    s.note(s.root, votes=notes.get("votes", 0) + len(votes), invalid_votes=notes.get("invalid_votes", 0) + invalid)
     return Votes([votes.count(i) for i in range(len(choices))], invalid)

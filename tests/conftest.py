@@ -12,7 +12,11 @@ import pytest
 from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
+from search.algorithms.explore_execute import ExploreExecute
 from search.algorithms.flat import Flat
+from search.algorithms.guided import Guided
+from search.algorithms.phi import Phi
+from search.algorithms.tot import TreeOfThoughts
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -127,6 +131,18 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "phi": Phi(beams=3, width=2, rounds=4, least=2),
+    "phi-paper": Phi(
+        beams=2, width=3, rounds=3, least=1, combine="boltzmann", temperature=0.6, adv_above0=False, distinct=True
+    ),
+    "phi-select": Phi(beams=2, width=2, rounds=3, least=0, sigma=None, ahead_tokens=4, final="select"),
+    "predictive": Phi(beams=1, width=4, rounds=4, least=4, sigma=None, clusters=None, value="foresight"),
+    "guided": Guided(beams=3, width=2, anneal=0.8),
+    "tot": TreeOfThoughts(beams=2, width=3),
+    "tot-vote": TreeOfThoughts(beams=2, width=3, judge="vote", votes=3),
+    "explore-execute": ExploreExecute(plans=6, executions=2, plan_steps=2),
+    "explore-execute-verifier": ExploreExecute(plans=5, choose="verifier", until=Tokens(2), plan_temperature=1.5),
+    "explore-execute-vote": ExploreExecute(plans=4, choose="vote", lead="?", handover="!", temperature=None),
     "astar-anytime": AStar(width=3, answers=None, best="score"),
 }
 
