@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,15 @@ def kmeans(vectors: np.ndarray, k: int, *, starts: int = 10) -> list[int]:
         return by_first(rows.ravel().tolist())
     from sklearn.cluster import KMeans
 
-    return by_first(KMeans(k, n_init=starts, random_state=0).fit(vectors).labels_.tolist())
+    with _threads().limit(limits=1, user_api="openmp"):  # a few rows: threads only wait for each other
+        return by_first(KMeans(k, n_init=starts, random_state=0).fit(vectors).labels_.tolist())
+
+
+@cache
+def _threads() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def by_first(labels: Sequence[object]) -> list[int]:

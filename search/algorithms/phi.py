@@ -67,7 +67,8 @@ class Phi:
     F is that of its last step, and its cluster is found by the text of that step (the code sees a blank look-ahead of
     F = 0, the best there is). Among final completions those with A <= 0 stand, and of clusters equally large the one
     drawn first is taken. Look-aheads stay in the tree as answers, which the selection finds if the budget ends early,
-    or always under `final="select"`. Log-probabilities are those at the temperature drawn at.
+    or always under `final="select"`. Log-probabilities are those at the temperature drawn at; a last step that a
+    look-ahead has drawn before keeps those it had there.
 
     Predictive decoding (Ma et al. 2024, arXiv:2410.17195) is this with one beam of width 8, `value="foresight"` and
     neither pruning (`sigma=None`) nor clusters (`clusters=None`).
@@ -194,9 +195,9 @@ class Phi:
         return weights, max(share) >= self.agree
 
     def record(self, s: Session, steps: Sequence[Path], weights: Sequence[float], chosen: Sequence[Path]) -> None:
-        """Notes what was weighed (of a step drawn twice, the later) and gives up what was not chosen."""
+        """Notes what was weighed (of a step drawn twice, what was chosen) and gives up what was not chosen."""
         kept = {path.node for path in chosen}
-        for path, weight in zip(steps, weights, strict=True):
+        for path, weight in sorted(zip(steps, weights, strict=True), key=lambda weighed: weighed[0] in chosen):
             s.note(path.node, foresight=path.foresight, advantage=path.advantage, weight=weight)
         for node in dict.fromkeys(path.node for path in steps):
             if node not in kept:

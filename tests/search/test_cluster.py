@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering
 
-from search.cluster import average_linkage, by_first, characters, cosine_distances, words
+from search.cluster import average_linkage, by_first, characters, cosine_distances, kmeans, words
 from search.errors import ConfigError
 
 
@@ -70,3 +70,26 @@ def test_groups_are_as_far_apart_as_their_pairs_on_average():
     distances = np.abs(points[:, None] - points)
     assert average_linkage(distances, 1.89) == [0, 0, 1]
     assert average_linkage(distances, 1.91) == [0, 0, 0]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=16), st.integers(1, 5))
+def test_well_parted_rows_are_the_clusters_whatever_their_order(kinds, k):
+    corners = np.array([[0, 0], [100, 0], [0, 100], [100, 100]], dtype=float)
+    used = len(set(kinds))
+    assert kmeans(corners[kinds], max(k, used)) == by_first(kinds)  # equal rows are never parted
+    scattered = corners[kinds] + np.arange(len(kinds))[:, None] / 100
+    assert kmeans(scattered, used) == by_first(kinds)
+
+
+def test_clusters_are_those_of_least_spread_and_the_same_each_time():
+    rows = np.array([[0.0], [1.0], [4.0], [5.0], [20.0]])
+    assert kmeans(rows, 2) == [0, 0, 0, 0, 1]
+    assert kmeans(rows, 3) == [0, 0, 1, 1, 2]
+    assert kmeans(rows, 1) == [0] * 5
+    assert kmeans(rows, 9) == [0, 1, 2, 3, 4]
+    assert kmeans(rows[::-1], 3) == [0, 1, 1, 2, 2]
+
+
+def test_clusters_of_texts():
+    texts = ["2 + 2 = 4", "so it is 4: 2 + 2 = 4", "blue whales sing", "the whales sing blue", "2 + 2 = 4"]
+    assert kmeans(words(texts), 2) == [0, 0, 1, 1, 0]
