@@ -5,9 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.toy import Toy
-from search.algorithms.phi import Phi
+from search.algorithms.phi import Path, Phi
 from search.cluster import characters
 from search.errors import ConfigError
 from search.events import Added, Charged
@@ -15,6 +17,7 @@ from search.run import run
 from search.select import Majority
 from search.session import gather
 from search.steps import Tokens
+from search.tree import Tree
 from search.types import Cost, Finish, Reply, Sampling, Segment
 
 MANY = Toy("".join(map(chr, range(0x4E00, 0x4E00 + 3000))), length=6)  # draws rarely meet
@@ -132,6 +135,35 @@ async def test_broken_copies_do_not_have_these_weights(session, broken):
     found = await weighed(session, broken(**fields))
     wanted = dict(zip("abc", WEIGHTS["avg"][1], strict=True))
     assert found != pytest.approx(wanted, abs=1e-3)
+
+
+def candidates(*rows):
+    """Paths with these pairs of A and look-ahead text; their nodes do not matter."""
+    return [Path(Tree(Segment((i,), "q")).root, a, a, ahead) for i, (a, ahead) in enumerate(rows)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-2, 0), st.sampled_from(["2 + 2", "whales sing", "so be it"])), min_size=2, max_size=9
+    ),
+    st.randoms(use_true_random=False),
+    st.sampled_from(["avg", "boltzmann"]),
+)
+def test_weights_move_with_their_candidates_and_equal_texts_align_equally(rows, rng, combine):
+    search = Phi(beams=2, adv_above0=False, combine=combine)
+    weights, agreed = search.weigh(candidates(*rows), [], 2)
+    assert math.fsum(weights) == pytest.approx(1)
+    order = rng.sample(range(len(rows)), len(rows))
+    moved, also = search.weigh(candidates(*(rows[i] for i in order)), [], 2)
+    assert (moved, also) == (pytest.approx([weights[i] for i in order]), agreed)
+    flat, _ = search.weigh(candidates(*((-1.0, text) for _, text in rows)), [], 2)
+    assert len({(text, round(weight, 9)) for (_, text), weight in zip(rows, flat, strict=True)}) == len(
+        {text for _, text in rows}
+    )
+    shifted, _ = search.weigh(candidates(*((a - 0.5, text) for a, text in rows)), [], 2)
+    assert shifted == pytest.approx(weights)  # one beam's F, wrong by a constant
+    lifted, _ = search.weigh(candidates((rows[0][0] + 0.1, rows[0][1]), *rows[1:]), [], 2)
+    assert lifted[0] > weights[0]
 
 
 async def test_look_ahead_leaves_the_step_out_and_is_held_against_the_beam(session):
