@@ -36,6 +36,12 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "first_finish": ("search.n=16",),
     "beam": ("search.beams=8", "search.width=4"),
     "dvts": ("search.beams=8", "search.width=4"),
+    "phi": ("search.beams=2", "search.width=2", "search.least=2", "search.distinct=true", "search.final=select"),
+    "predictive": ("search.width=4",),
+    "guided": ("search.beams=8", "search.depth=16"),
+    "tot": ("search.beams=4", "search.depth=16"),
+    "explore_execute": ("search.plans=64", "search.executions=16"),
+    "mbr": ("search.n=256", "search.parallel=8"),
     "astar": ("search.expansions=8", "search.revisit=0.4"),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)

@@ -20,7 +20,7 @@ from search.steps import Tokens
 from search.tree import Tree
 from search.types import Cost, Finish, Reply, Sampling, Segment
 
-MANY = Toy("".join(map(chr, range(0x4E00, 0x4E00 + 3000))), length=6)  # draws rarely meet
+MANY = Toy("".join(map(chr, range(0x4E00, 0x4E00 + 1000))), length=6)  # draws rarely meet
 PLAIN = {"step_temperature": None, "ahead_temperature": None}
 
 
@@ -202,7 +202,7 @@ async def test_pruned_steps_are_not_looked_at_and_come_back_where_too_few_are_le
     assert len(spy.seen[0]["kept"]) == 4
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 async def test_invariants(session, seed):
     spy = Spy(beams=3, width=4, rounds=6, least=2, adv_above0=bool(seed % 2), **PLAIN)
     policy = (Toy("abcd", length=7, end=0.15), MANY, Toy("ab", length=9, end=0.05))[seed % 3]
@@ -375,8 +375,8 @@ async def test_predictive_goes_to_the_step_of_the_likeliest_look_ahead(session):
     search = Phi(
         beams=1, width=6, rounds=6, least=6, sigma=None, clusters=None, value="foresight", temperature=1e-4, **PLAIN
     )
-    language = Toy(MANY.letters, length=6, end=0.2)
-    for seed in range(10):
+    language = Toy(MANY.letters[:200], length=6, end=0.2)
+    for seed in range(5):
         s = session(language, seed=seed)
         answer = await search(s)
         node = s.root
