@@ -13,6 +13,8 @@ from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
+from search.algorithms.litesearch import LiteSearch
+from search.rules import tries_by_depth
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -123,11 +125,16 @@ SEARCHES = {
     "beam": Beam(beams=3, width=3),
     "beam-cut": Beam(beams=3, width=3, depth=3),
     "dvts": Beam(beams=3, width=3, subtrees=3),
+    "beam-ahead": Beam(beams=2, width=2, look_ahead=2),
+    "dvts-ahead": Beam(beams=2, width=3, subtrees=2, look_ahead=1),
     "astar": AStar(width=3),
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
     "astar-anytime": AStar(width=3, answers=None, best="score"),
+    "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
+    "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
+    "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
