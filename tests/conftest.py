@@ -10,10 +10,12 @@ import hypothesis
 import pytest
 
 from policies.toy import Toy
+from search.algorithms.ab_mcts import ABMCTS
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
 from search.algorithms.litesearch import LiteSearch
+from search.posterior import Beta
 from search.rules import tries_by_depth
 from search.session import Session
 from search.steps import Tokens
@@ -132,6 +134,9 @@ SEARCHES = {
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
     "astar-anytime": AStar(width=3, answers=None, best="score"),
+    "ab-mcts": ABMCTS(generations=12),
+    "ab-mcts-waves": ABMCTS(generations=12, parallel=4, actions=("policy", "draft"), choose="stack", posterior=Beta()),
+    "ab-mcts-answers": ABMCTS(generations=10, nodes="answers", parallel=2, actions=("draft", "policy")),
     "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
     "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
     "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),

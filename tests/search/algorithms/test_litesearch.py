@@ -120,7 +120,12 @@ async def test_its_course_is_that_of_an_independent_one(session, explicit, incre
         world = explicit(rng, depth=4)
         world.scores = {word: round(rng.random(), 6) for word in world.cost}
         search = LiteSearch(
-            most=5, incremental=incremental, node_budget=node_budget, progress=progress, theta=rng.random(), iterations=15
+            most=5,
+            incremental=incremental,
+            node_budget=node_budget,
+            progress=progress,
+            theta=rng.random(),
+            iterations=15,
         )
 
         def value(word, greedy, length, world=world):
