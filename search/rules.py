@@ -57,3 +57,11 @@ def tries_by_depth(value: float, depth: int, greedy: float | None, most: int, ch
     mixed = value if greedy is None else (value + greedy / depth) / (1 + 1 / depth)
     needed = next((c for c in range(1, most) if 1 - (1 - mixed) ** c > chance), most)
     return min(max(round(needed / depth), 2), most)
+
+
+def worth(node: Node) -> float:
+    """The score; 0 for an empty answer and for a step that repeats the one before it (FETCH, arXiv:2502.11183)."""
+    if node.parent is None:
+        return 1.0
+    text, before = node.segment.text.strip(), node.parent
+    return 0.0 if not text or (before.parent is not None and text == before.segment.text.strip()) else node.score

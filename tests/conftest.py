@@ -13,8 +13,12 @@ from policies.toy import Toy
 from search.algorithms.ab_mcts import ABMCTS
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
+from search.algorithms.fetch import Fetch
+from search.algorithms.fetch_mcts import FetchMCTS
 from search.algorithms.flat import Flat
 from search.algorithms.litesearch import LiteSearch
+from search.cluster import characters
+from search.merge import Merge
 from search.posterior import Beta
 from search.rules import tries_by_depth
 from search.session import Session
@@ -137,6 +141,9 @@ SEARCHES = {
     "ab-mcts": ABMCTS(generations=12),
     "ab-mcts-waves": ABMCTS(generations=12, parallel=4, actions=("policy", "draft"), choose="stack", posterior=Beta()),
     "ab-mcts-answers": ABMCTS(generations=10, nodes="answers", parallel=2, actions=("draft", "policy")),
+    "fetch": Fetch(width=4, iterations=8),
+    "fetch-beam": Fetch("beam", width=4, beams=2, merge=Merge(threshold=0.5, embed=characters)),
+    "fetch-mcts": FetchMCTS(root_width=4, width=3, least=8, most=20, terminals=3),
     "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
     "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
     "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),
