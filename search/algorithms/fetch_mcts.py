@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from search.errors import ConfigError
 from search.merge import HyperNode, Merge, grow
-from search.rules import worth
 from search.session import Session, gather
 from search.tree import Node
 
@@ -110,7 +109,7 @@ class FetchMCTS:
             return node.value
         leaves = await gather(s.complete(member) for member in islice(cycle(node.members), self.rollouts))
         await s.score([leaf for leaf in leaves if leaf.complete])
-        values = [worth(leaf) if leaf.complete else 0.0 for leaf in leaves]
+        values = [leaf.score if leaf.complete else 0.0 for leaf in leaves]
         return (1 - self.alpha) * node.value + self.alpha * math.fsum(values) / len(values)
 
 
