@@ -1,4 +1,4 @@
-"""Hyper-nodes: steps that say the same, searched as one (FETCH, Wang et al. 2025, arXiv:2502.11183, section 4.1)."""
+"""Hyper-nodes: steps that say the same, searched as one (FETCH, Wang et al. 2025, arXiv:2502.11183)."""
 
 from __future__ import annotations
 

@@ -60,8 +60,12 @@ def tries_by_depth(value: float, depth: int, greedy: float | None, most: int, ch
 
 
 def worth(node: Node) -> float:
-    """The score; 0 for an empty answer and for a step that repeats the one before it (FETCH, arXiv:2502.11183)."""
+    """The score; 0 for an answer without text and for a step that repeats the one before it (FETCH, arXiv:2502.11183).
+
+    An end of sequence alone is no repetition and, after some text, no answer without text.
+    """
     if node.parent is None:
         return 1.0
-    text, before = node.segment.text.strip(), node.parent
-    return 0.0 if not text or (before.parent is not None and text == before.segment.text.strip()) else node.score
+    text = node.segment.text.strip()
+    repeated = bool(text) and node.parent.parent is not None and text == node.parent.segment.text.strip()
+    return 0.0 if repeated or (node.complete and not node.prefix.text.strip()) else node.score

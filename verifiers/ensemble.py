@@ -19,7 +19,7 @@ from search.types import Cost, Prefix, Verdict
 class Ensemble:
     """The mean of several verifiers, less so much for their disagreement.
 
-    The verifier ensembling of FETCH (Wang et al. 2025, arXiv:2502.11183, section 4.2), where the mean of two lowers the
+    The verifier ensembling of FETCH (Wang et al. 2025, arXiv:2502.11183), where the mean of two lowers the
     variance of what the search follows. `caution` is ours: value = mean - caution * disagreement, at least 0. Step
     values are treated alike where all verifiers give as many. Costs add up: a prefix is one pass for each verifier.
 

@@ -40,7 +40,7 @@ class _Beliefs:
 class ABMCTS:
     """At each node draws how good a new child would be and how good the children it has are, and does what is better.
 
-    AB-MCTS-A (Inoue et al. 2025, arXiv:2503.04412, section 3.3, node aggregation). From the root down: a draw from the
+    AB-MCTS-A (Inoue et al. 2025, arXiv:2503.04412, node aggregation). From the root down: a draw from the
     posterior of GEN (rewards of the new children of this node) against one from CONT (rewards of all that grew below
     its children); if GEN wins a child is generated here, otherwise the child with the best draw from its own posterior
     is gone to. A reward r is added to GEN of the parent, to the new child's own posterior, and to CONT and the child's

@@ -15,19 +15,20 @@ from search.tree import Node
 class Fetch:
     """Best-first or beam search in which siblings that say the same are one hyper-node.
 
-    FETCH ("Don't Get Lost in the Trees", Wang et al. 2025, arXiv:2502.11183, ACL 2025, section 4.1): the next steps of
-    a hyper-node are clustered (agglomerative, average linkage, cosine distance), each cluster is a hyper-node worth the
-    most that one of its members is, and `width` draws after it go round its members. Its other half, the mean of
-    several verifiers, is `verifiers.ensemble.Ensemble`; with MCTS it is `search.algorithms.fetch_mcts`.
+    FETCH ("Don't Get Lost in the Trees", Wang et al. 2025, arXiv:2502.11183, ACL 2025): the next steps of a hyper-node
+    are clustered (agglomerative, average linkage, cosine distance), each cluster is a hyper-node worth the most that
+    one of its members is, and `width` draws after it go round its members. Its other half, the mean of several
+    verifiers, is `verifiers.ensemble.Ensemble`; with MCTS it is `search.algorithms.fetch_mcts`.
 
     "best_first" takes the best hyper-node not yet expanded until that one is complete; after `iterations` without one
     in front, the best open path is completed greedily. "beam" keeps the `beams` best of the last level and of what is
-    complete, `iterations` levels deep, and then completes what is open. In the authors' code best-first search draws 10
-    steps for 50 iterations, beam search 5 for each of 5 beams.
+    complete, `iterations` levels deep, and then completes what is open. In the authors' code best-first search draws
+    10 steps for 50 iterations, beam search 5 for each of 5 beams.
 
     Where we differ: vectors of texts are TF-IDF unless an embedding is given; complete and open steps are never merged
     (in the code this holds for beam search alone); paths cut by a token limit are dropped, as its beam search does with
-    what it finds invalid, while empty or repeated steps are worth 0; a step drawn twice is one member.
+    what it finds invalid, while repeated steps and answers without text are worth 0 (`rules.worth`); a step drawn twice
+    is one member.
 
     Attributes:
         strategy: "best_first" or "beam".

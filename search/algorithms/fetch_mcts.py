@@ -17,7 +17,7 @@ from search.tree import Node
 class FetchMCTS:
     """MCTS whose nodes are hyper-nodes: select by UCB, expand and merge, evaluate one child, back up.
 
-    FETCH (arXiv:2502.11183, section 4.1), after the authors' code. From the root it goes to the child of largest
+    FETCH (arXiv:2502.11183), after the authors' code. From the root it goes to the child of largest
     Q + c p sqrt(ln n_parent / n), with p = 0.8 + 0.2 * the cluster's share of the draws and n = visits + 1, until a
     child has not been evaluated or there are none. Then it expands: `root_width` or `width` draws, and half a draw more
     for each member (at most doubling them), round the members, merged; or completions in place of steps, once it is

@@ -79,10 +79,11 @@ def test_a_step_that_repeats_or_says_nothing_is_worthless():
     tree = Tree(Segment((0,), "q"))
     first = tree.add(tree.root, Segment((1,), "a\n"))
     again = tree.add(first, Segment((2,), "a"))
-    empty = tree.add(first, Segment((3,), "", (-1.0,), Finish.EMPTY))
-    for node in (first, again, empty):
+    end = tree.add(first, Segment((3,), "", (-1.0,), Finish.EMPTY))
+    nothing = tree.add(tree.root, Segment((3,), "", (-1.0,), Finish.EMPTY))
+    for node in (first, again, end, nothing):
         node.score = 0.7
-    assert [worth(node) for node in (tree.root, first, again, empty)] == [1.0, 0.7, 0.0, 0.0]
+    assert [worth(node) for node in (tree.root, first, again, end, nothing)] == [1.0, 0.7, 0.0, 0.7, 0.0]
 
 
 async def test_growing_draws_round_the_members_and_parts_the_children(session):
