@@ -10,13 +10,21 @@ import hypothesis
 import pytest
 
 from policies.toy import Toy
+from search.algorithms.ab_mcts import ABMCTS
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.explore_execute import ExploreExecute
+from search.algorithms.fetch import Fetch
+from search.algorithms.fetch_mcts import FetchMCTS
 from search.algorithms.flat import Flat
 from search.algorithms.guided import Guided
+from search.algorithms.litesearch import LiteSearch
 from search.algorithms.phi import Phi
 from search.algorithms.tot import TreeOfThoughts
+from search.cluster import characters
+from search.merge import Merge
+from search.posterior import Beta
+from search.rules import tries_by_depth
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -127,6 +135,8 @@ SEARCHES = {
     "beam": Beam(beams=3, width=3),
     "beam-cut": Beam(beams=3, width=3, depth=3),
     "dvts": Beam(beams=3, width=3, subtrees=3),
+    "beam-ahead": Beam(beams=2, width=2, look_ahead=2),
+    "dvts-ahead": Beam(beams=2, width=3, subtrees=2, look_ahead=1),
     "astar": AStar(width=3),
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
@@ -144,6 +154,15 @@ SEARCHES = {
     "explore-execute-verifier": ExploreExecute(plans=5, choose="verifier", until=Tokens(2), plan_temperature=1.5),
     "explore-execute-vote": ExploreExecute(plans=4, choose="vote", lead="?", handover="!", temperature=None),
     "astar-anytime": AStar(width=3, answers=None, best="score"),
+    "ab-mcts": ABMCTS(generations=12),
+    "ab-mcts-waves": ABMCTS(generations=12, parallel=4, actions=("policy", "draft"), choose="stack", posterior=Beta()),
+    "ab-mcts-answers": ABMCTS(generations=10, nodes="answers", parallel=2, actions=("draft", "policy")),
+    "fetch": Fetch(width=4, iterations=8),
+    "fetch-beam": Fetch("beam", width=4, beams=2, merge=Merge(threshold=0.5, embed=characters)),
+    "fetch-mcts": FetchMCTS(root_width=4, width=3, least=8, most=20, terminals=3),
+    "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
+    "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
+    "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}

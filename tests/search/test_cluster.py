@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from search.cluster import average_linkage, by_first, characters, cosine_distances, kmeans, words
 from search.errors import ConfigError
@@ -16,6 +17,17 @@ def test_vectors_have_length_one_and_those_of_blank_texts_none():
         assert np.linalg.norm(rows, axis=1) == pytest.approx([1, 0, 1, 0])
         assert vectors(["", " "]).shape[0] == 2 and not vectors(["", " "]).any()
         assert len(vectors([])) == 0
+
+
+@given(st.lists(st.text("ab 12+\n", max_size=9), min_size=1, max_size=6).filter(lambda t: any(x.strip() for x in t)))
+def test_vectors_are_those_of_scikit_learn(texts):
+    plain = [" ".join(text.split()) for text in texts]  # its characters keep white space at the ends
+    for mine, settings in (
+        (words, {"analyzer": "word", "token_pattern": r"\w+|[^\w\s]"}),
+        (characters, {"analyzer": "char", "ngram_range": (1, 4)}),
+    ):
+        theirs = TfidfVectorizer(lowercase=False, **settings).fit_transform(plain).toarray()
+        assert mine(texts) == pytest.approx(theirs, abs=1e-12)
 
 
 def test_single_digits_and_signs_are_words_and_only_characters_see_their_order():
