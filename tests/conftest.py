@@ -11,25 +11,36 @@ import hypothesis
 import pytest
 
 from policies.toy import Toy
+from search.algorithms.ab_mcts import ABMCTS
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.best_first_beam import BestFirstBeam
 from search.algorithms.diverse_beam import DiverseBeam, DiverseTokenBeam
+from search.algorithms.explore_execute import ExploreExecute
+from search.algorithms.fetch import Fetch
+from search.algorithms.fetch_mcts import FetchMCTS
 from search.algorithms.flat import Flat
+from search.algorithms.guided import Guided
 from search.algorithms.kcts import Kcts
 from search.algorithms.lattice import LatticeSearch
+from search.algorithms.litesearch import LiteSearch
 from search.algorithms.mcts import MCTS
 from search.algorithms.particles import ParticleFilter, ParticleGibbs
+from search.algorithms.phi import Phi
 from search.algorithms.rebase import Rebase
 from search.algorithms.stochastic_beam import StochasticBeam
 from search.algorithms.token_beam import TokenBeam
 from search.algorithms.token_mcts import TokenMcts
+from search.algorithms.tot import TreeOfThoughts
 from search.algorithms.treepo import TreePO
 from search.algorithms.vm_mcts import VMMCTS
 from search.backups import best, by_children, onward
+from search.cluster import characters
 from search.evaluate import Completions, RollForward
+from search.merge import Merge
+from search.posterior import Beta
 from search.resample import systematic
-from search.rules import ucb, uct, uct_fast
+from search.rules import tries_by_depth, ucb, uct, uct_fast
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -166,6 +177,8 @@ SEARCHES = {
     "beam": Beam(beams=3, width=3),
     "beam-cut": Beam(beams=3, width=3, depth=3),
     "dvts": Beam(beams=3, width=3, subtrees=3),
+    "beam-ahead": Beam(beams=2, width=2, look_ahead=2),
+    "dvts-ahead": Beam(beams=2, width=3, subtrees=2, look_ahead=1),
     "astar": AStar(width=3),
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
@@ -217,6 +230,28 @@ SEARCHES = {
         fallback="random_all",
         position="min_logprob_token",
     ),
+    "phi": Phi(beams=3, width=2, rounds=4, least=2),
+    "phi-paper": Phi(
+        beams=2, width=3, rounds=3, least=1, combine="boltzmann", temperature=0.6, adv_above0=False, distinct=True
+    ),
+    "phi-select": Phi(beams=2, width=2, rounds=3, least=0, sigma=None, ahead_tokens=4, final="select"),
+    "predictive": Phi(beams=1, width=4, rounds=4, least=4, sigma=None, clusters=None, value="foresight"),
+    "guided": Guided(beams=3, width=2, anneal=0.8),
+    "tot": TreeOfThoughts(beams=2, width=3),
+    "tot-vote": TreeOfThoughts(beams=2, width=3, judge="vote", votes=3),
+    "explore-execute": ExploreExecute(plans=6, executions=2, plan_steps=2),
+    "explore-execute-verifier": ExploreExecute(plans=5, choose="verifier", until=Tokens(2), plan_temperature=1.5),
+    "explore-execute-vote": ExploreExecute(plans=4, choose="vote", lead="?", handover="!", temperature=None),
+    "astar-anytime": AStar(width=3, answers=None, best="score"),
+    "ab-mcts": ABMCTS(generations=12),
+    "ab-mcts-waves": ABMCTS(generations=12, parallel=4, actions=("policy", "draft"), choose="stack", posterior=Beta()),
+    "ab-mcts-answers": ABMCTS(generations=10, nodes="answers", parallel=2, actions=("draft", "policy")),
+    "fetch": Fetch(width=4, iterations=8),
+    "fetch-beam": Fetch("beam", width=4, beams=2, merge=Merge(threshold=0.5, embed=characters)),
+    "fetch-mcts": FetchMCTS(root_width=4, width=3, least=8, most=20, terminals=3),
+    "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
+    "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
+    "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
