@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.item import Task
 from experiments.logistic import cross_validated, fit
 from experiments.parts import build
 from experiments.rows import read_rows
@@ -57,7 +56,7 @@ class Sampled:
 async def sampled(folder: Path) -> list[Sampled]:
     """Every problem of a run with its graded samples; raises ConfigError for a run of another kind."""
     settings = read_run(folder, "run")["configuration"]
-    task: Task = build("task", settings["task"])
+    task: Any = build("task", settings["task"])
     items = {item.id: item for item in task.items()}
     found = []
     async with AsyncExitStack() as stack:

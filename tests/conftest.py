@@ -10,9 +10,13 @@ import hypothesis
 import pytest
 
 from policies.toy import Toy
+from search.accept import clipped
+from search.algorithms.adaptive import AdaptiveBestOfK
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
+from search.algorithms.refine import Refine
+from search.algorithms.reward_guided import RewardGuided
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -115,6 +119,21 @@ def explicit():
     return Explicit
 
 
+@dataclass(frozen=True)
+class Even:
+    """Predicts the same of every prompt."""
+
+    success: float
+
+    def __call__(self, prefix):
+        return self.success
+
+
+@pytest.fixture
+def even():
+    return Even
+
+
 # Every search under every law (tests/laws): the name says what is special about the setting.
 SEARCHES = {
     "flat": Flat(12),
@@ -127,6 +146,12 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    "adaptive": AdaptiveBestOfK(Even(0.2), price=0.04),
+    "adaptive-prompt": AdaptiveBestOfK(None, price=0.1, least=3, most=9, parallel=2),
+    "refine": Refine(drafts=3, rounds=3, width=2),
+    "refine-prefix": Refine(drafts=3, rounds=3, width=2, restart="prefix"),
+    "reward-guided": RewardGuided(delta=0.5),
+    "reward-guided-chances": RewardGuided(n=3, delta=0.9, weight=clipped, depth=4),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}

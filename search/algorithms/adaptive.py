@@ -16,11 +16,11 @@ from search.types import Prefix
 class AdaptiveBestOfK:
     """Draws b completions of the prompt, the b-th if lambda * (1 - lambda)^(b - 1) is at least `price`.
 
-    Damani et al. 2025, "Learning How Hard to Think" (arXiv:2410.04707, section 3): a small model predicts from the
-    prompt the probability lambda that one sample succeeds; the b-th sample then gains Delta(b), and a budget for many
-    problems goes to the largest next gains. The paper shares out a batch (`search.allocate.allocate`); here a problem is
-    searched by itself, so the budget comes as the price it would have in a batch of the problems the probe was fitted
-    on (`search.allocate.price`, `verifiers.probe.price`): the same allocation, without seeing the other problems.
+    Damani et al. 2025, "Learning How Hard to Think" (arXiv:2410.04707): a small model predicts from the prompt the
+    probability lambda that one sample succeeds; the b-th sample then gains Delta(b), and a budget for many problems
+    goes to the largest next gains. The paper shares out a batch (`search.allocate.allocate`); here each problem is
+    searched by itself, so the budget comes as the price it would have in a batch of the problems of the probe
+    (`search.allocate.price`, `verifiers.probe.price`): the same allocation, without seeing the other problems.
     Hopeless problems (lambda near 0) get few draws, and so do easy ones (lambda near 1).
 
     The selection makes the method, as in `Flat`: `select.Best` reranks, `select.Majority` votes.
