@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -10,6 +11,16 @@ from search.session import Session, gather
 from search.tree import Node
 
 RESTARTS = ("turn", "prefix")
+
+
+def steepest(scores: Sequence[float]) -> int:
+    """The step that loses most of the score before it (1 before the first): the error, where scores say "so far"."""
+    return max(range(len(scores)), key=lambda i: (scores[i - 1] if i else 1.0) - scores[i])
+
+
+def lowest(scores: Sequence[float]) -> int:
+    """The first step of the lowest score: the error, where each step is judged by itself."""
+    return min(range(len(scores)), key=lambda i: scores[i])
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,8 @@ class Refine:
       it. An accepted answer is reviewed in the same chat, so a chat has as many turns as improvements. Needs a chat
       model: the policy takes text (`needs`: "writes").
     * restart="prefix", ours, for models that take no turns: answers are drawn step by step, and a new one keeps the
-      steps of y+ before its weakest step, the first of the lowest step score, and goes on from there. Step scores are
-      the verifier's (`Verdict.steps`); for one without them, its scores of the prefixes.
+      steps of y+ before its weakest step and goes on from there. Step scores are the verifier's (`Verdict.steps`);
+      for one without them, its scores of the prefixes.
 
     Templates are plain texts; {score}, {worst} and {worst_score} in them are replaced, {score} by R(y+) as "0.42".
 
@@ -41,6 +52,7 @@ class Refine:
         restart: "turn" or "prefix".
         feedback: the user's next turn.
         contrast: added to it where y- is worse than y+; "" leaves y- out.
+        weakest: which step of y+ is its weakest, from the step scores: `steepest` or `lowest`.
         depth: steps of an answer under restart="prefix", at least 1; what is open then is completed at one go.
     """
 
@@ -51,6 +63,7 @@ class Refine:
     restart: str = "turn"
     feedback: str = "A reviewer gave this answer {score} of 1. Find its mistake and write a better answer, in full."
     contrast: str = "\n\nThis other answer was worse ({worst_score} of 1); do not repeat its mistakes:\n\n{worst}"
+    weakest: Callable[[Sequence[float]], int] = steepest
     depth: int = 40
 
     def __post_init__(self) -> None:
@@ -72,7 +85,7 @@ class Refine:
         for _ in range(self.rounds):
             if best is None or worst is None or best.score >= self.enough:
                 break
-            start = self.turn(s, best, worst) if self.restart == "turn" else await self.weakest(s, best)
+            start = self.turn(s, best, worst) if self.restart == "turn" else await self.cut(s, best)
             best, worst = await self.review(s, await self.answers(s, start, self.width), [best, worst])
         return best
 
@@ -114,13 +127,10 @@ class Refine:
             text = text.replace(name, value)
         return s.extend(best, text, by="user")
 
-    async def weakest(self, s: Session, best: Node) -> Node:
+    async def cut(self, s: Session, best: Node) -> Node:
         """Where the best answer has its weakest step still before it."""
-        path = best.path()[1:]
-        values = best.step_scores or await s.score(path)
-        step = path[min(range(len(path)), key=lambda i: values[i])]
-        assert step.parent is not None
-        return step.parent
+        path = best.path()
+        return path[self.weakest(best.step_scores or await s.score(path[1:]))]
 
 
 def _best(nodes: list[Node], sign: int = 1) -> Node | None:
