@@ -139,6 +139,7 @@ SEARCHES = {
     "flat": Flat(12),
     "flat-waves": Flat(12, parallel=5),
     "flat-first-finish": Flat(5, first_finish=True),
+    "flat-first-three": Flat(5, first_finish=True, finishers=3),
     "beam": Beam(beams=3, width=3),
     "beam-cut": Beam(beams=3, width=3, depth=3),
     "dvts": Beam(beams=3, width=3, subtrees=3),
