@@ -114,6 +114,8 @@ def probe(problems: Sequence[Sampled], x: np.ndarray, kind: str, model: str | No
         "model": model,
         "centre": _short(centre),
         "scale": _short(scale),
+        "low": _short(x.min(0)),
+        "high": _short(x.max(0)),
         "weights": _short(weights[1:]),
         "bias": _short(weights[:1])[0],
         "predictions": sorted(round(float(p), 4) for p in predictions),

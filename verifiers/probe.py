@@ -20,6 +20,7 @@ from search.types import Prefix
 
 VERSION = 1
 FEATURES = ("text", "state")
+PER_FEATURE = ("centre", "scale", "low", "high", "weights")
 SIGNS = ("+", "-", "*", "/", "^", "=", "(", "?", "\\", "\n")
 
 
@@ -42,10 +43,13 @@ def text_features(question: str) -> tuple[float, ...]:
 class Fitted:
     """What a probe's file holds: P(success) = sigmoid(bias + sum of weight * (feature - centre) / scale).
 
+    A feature outside the range it was fitted on counts as the end of that range: nothing is extrapolated, but of
+    questions of another kind the probe still knows nothing.
+
     Attributes:
         features: "text": `text_features` of the question; "state": the policy's last hidden state at the prompt's end.
         model: fingerprint of the folder whose states these are; None for text.
-        centre, scale, weights: one number per feature.
+        centre, scale, low, high, weights: one number per feature.
         predictions: out-of-fold predictions for the problems it was fitted on, in ascending order: what a price is
             found on.
     """
@@ -54,6 +58,8 @@ class Fitted:
     model: str | None
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     weights: tuple[float, ...]
     bias: float
     predictions: tuple[float, ...]
@@ -61,14 +67,15 @@ class Fitted:
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
             raise ConfigError("features", self.features, f"give one of {', '.join(FEATURES)}")
-        if not len(self.centre) == len(self.scale) == len(self.weights) > 0:
-            raise ConfigError("weights", len(self.weights), "there must be one centre, scale and weight per feature")
+        if len({len(getattr(self, name)) for name in PER_FEATURE}) > 1 or not self.weights:
+            raise ConfigError("weights", len(self.weights), f"give as many {', '.join(PER_FEATURE)}, at least one each")
 
     def success(self, features: Sequence[float]) -> float:
         """P(one sample is right), in [0, 1]. Raises ConfigError for features of another number."""
         if len(features) != len(self.weights):
             raise ConfigError("file", len(features), f"the probe was fitted on {len(self.weights)} features")
-        terms = zip(self.weights, features, self.centre, self.scale, strict=True)
+        inside = (min(max(f, a), b) for f, a, b in zip(features, self.low, self.high, strict=True))
+        terms = zip(self.weights, inside, self.centre, self.scale, strict=True)
         x = self.bias + math.fsum(w * (f - c) / s for w, f, c, s in terms)
         return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
@@ -86,7 +93,7 @@ class Fitted:
                 features=record["features"],
                 model=record["model"],
                 bias=float(record["bias"]),
-                **{name: tuple(map(float, record[name])) for name in ("centre", "scale", "weights", "predictions")},
+                **{name: tuple(map(float, record[name])) for name in (*PER_FEATURE, "predictions")},
             )
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, ConfigError):

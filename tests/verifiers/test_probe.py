@@ -28,6 +28,8 @@ def record(**fields):
         "model": None,
         "centre": [0.5] * SIZE,
         "scale": [2.0] * SIZE,
+        "low": [0.0] * SIZE,
+        "high": [9.0] * SIZE,
         "weights": [0.1] * SIZE,
         "bias": -1.0,
         "predictions": [0.05, 0.2, 0.2, 0.6, 0.9],
@@ -57,6 +59,12 @@ def test_a_prediction_by_hand(file):
     assert probe(question("Compute 12*3.")) == pytest.approx(1 / (1 + math.exp(-x)))
     assert probe(question("Compute 12*3.")) != probe(question("Compute 12*345."))
     assert probe == Probe(probe.file)
+
+
+def test_nothing_is_extrapolated(file):
+    fitted = Fitted.read(file(record(low=[0.5] * SIZE, high=[1.5] * SIZE)))
+    assert fitted.success([99.0] * SIZE) == fitted.success([1.5] * SIZE) > fitted.success([1.4] * SIZE)
+    assert fitted.success([-99.0] * SIZE) == pytest.approx(1 / (1 + math.e))
 
 
 def test_features_count():
@@ -140,7 +148,14 @@ async def test_states_are_those_of_a_plain_forward(folder):
 def state_probe(folder, **fields):
     size = 64
     model = States(folder).fingerprint
-    blank = {"features": "state", "model": model, "centre": [0.0] * size, "scale": [1.0] * size}
+    blank = {
+        "features": "state",
+        "model": model,
+        "centre": [0.0] * size,
+        "scale": [1.0] * size,
+        "low": [-9.0] * size,
+        "high": [9.0] * size,
+    }
     return record(**{**blank, "weights": [0.1] * size, **fields})
 
 
