@@ -5,8 +5,8 @@
     python -m experiments.probe runs/probe --out models/probe.json
 
 Reads runs of independent completions (majority, best_of_n) with their traces, grades every sample, and fits a logistic
-regression of the share of right samples on features of the prompt, with the ridge penalty that predicts best out of
-fold. The file says how well that went: see `calibration`.
+regression of the share of right samples on features of the prompt, with the largest ridge penalty that predicts about
+as well as the best out of fold. The file says how well that went: see `calibration`.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def text_features(question: str) -> tuple[float, ...]:
 class Fitted:
     """What a probe's file holds: P(success) = sigmoid(bias + sum of weight * (feature - centre) / scale).
 
-    A feature outside the range it was fitted on counts as the end of that range: nothing is extrapolated, but of
-    questions of another kind the probe still knows nothing.
+    A feature outside the range it was fitted on counts as the end of that range, and no prediction goes beyond those
+    for the problems it was fitted on: nothing is extrapolated. Of questions of another kind a probe knows nothing.
 
     Attributes:
         features: "text": `text_features` of the question; "state": the policy's last hidden state at the prompt's end.
@@ -69,6 +69,8 @@ class Fitted:
             raise ConfigError("features", self.features, f"give one of {', '.join(FEATURES)}")
         if len({len(getattr(self, name)) for name in PER_FEATURE}) > 1 or not self.weights:
             raise ConfigError("weights", len(self.weights), f"give as many {', '.join(PER_FEATURE)}, at least one each")
+        if not self.predictions or list(self.predictions) != sorted(self.predictions):
+            raise ConfigError("predictions", len(self.predictions), "give at least one, in ascending order")
 
     def success(self, features: Sequence[float]) -> float:
         """P(one sample is right), in [0, 1]. Raises ConfigError for features of another number."""
@@ -77,7 +79,8 @@ class Fitted:
         inside = (min(max(f, a), b) for f, a, b in zip(features, self.low, self.high, strict=True))
         terms = zip(self.weights, inside, self.centre, self.scale, strict=True)
         x = self.bias + math.fsum(w * (f - c) / s for w, f, c, s in terms)
-        return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+        p = 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+        return min(max(p, self.predictions[0]), self.predictions[-1])
 
     @classmethod
     def read(cls, file: str) -> Fitted:

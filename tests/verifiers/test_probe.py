@@ -63,6 +63,8 @@ def test_a_prediction_by_hand(file):
 
 def test_nothing_is_extrapolated(file):
     fitted = Fitted.read(file(record(low=[0.5] * SIZE, high=[1.5] * SIZE)))
+    wild = Fitted.read(file(record(weights=[9.0] * SIZE)))
+    assert (wild.success([9.0] * SIZE), wild.success([0.0] * SIZE)) == (0.9, 0.05)
     assert fitted.success([99.0] * SIZE) == fitted.success([1.5] * SIZE) > fitted.success([1.4] * SIZE)
     assert fitted.success([-99.0] * SIZE) == pytest.approx(1 / (1 + math.e))
 
@@ -97,6 +99,7 @@ def test_a_price_is_that_of_the_predictions(file):
         record(weights=[1.0]),
         record(bias=None),
         record(features="state"),
+        record(predictions=[]),
         {"version": 1},
     ],
     ids=str,
