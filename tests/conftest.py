@@ -11,7 +11,9 @@ import hypothesis
 import pytest
 
 from policies.toy import Toy
+from search.accept import clipped
 from search.algorithms.ab_mcts import ABMCTS
+from search.algorithms.adaptive import AdaptiveBestOfK
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.best_first_beam import BestFirstBeam
@@ -28,6 +30,8 @@ from search.algorithms.mcts import MCTS
 from search.algorithms.particles import ParticleFilter, ParticleGibbs
 from search.algorithms.phi import Phi
 from search.algorithms.rebase import Rebase
+from search.algorithms.refine import Refine
+from search.algorithms.reward_guided import RewardGuided
 from search.algorithms.stochastic_beam import StochasticBeam
 from search.algorithms.token_beam import TokenBeam
 from search.algorithms.token_mcts import TokenMcts
@@ -169,11 +173,27 @@ def explicit():
     return Explicit
 
 
+@dataclass(frozen=True)
+class Even:
+    """Predicts the same of every prompt."""
+
+    success: float
+
+    def __call__(self, prefix):
+        return self.success
+
+
+@pytest.fixture
+def even():
+    return Even
+
+
 # Every search under every law (tests/laws): the name says what is special about the setting.
 SEARCHES = {
     "flat": Flat(12),
     "flat-waves": Flat(12, parallel=5),
     "flat-first-finish": Flat(5, first_finish=True),
+    "flat-first-three": Flat(5, first_finish=True, finishers=3),
     "beam": Beam(beams=3, width=3),
     "beam-cut": Beam(beams=3, width=3, depth=3),
     "dvts": Beam(beams=3, width=3, subtrees=3),
@@ -252,6 +272,12 @@ SEARCHES = {
     "litesearch": LiteSearch(most=4, theta=1.0, progress=0.3),
     "litesearch-batch": LiteSearch(most=4, incremental=False, node_budget=tries_by_depth),
     "litesearch-plain": LiteSearch(most=3, greedy=False, iterations=12),
+    "adaptive": AdaptiveBestOfK(Even(0.2), price=0.04),
+    "adaptive-prompt": AdaptiveBestOfK(None, price=0.1, least=3, most=9, parallel=2),
+    "refine": Refine(drafts=3, rounds=3, width=2),
+    "refine-prefix": Refine(drafts=3, rounds=3, width=2, restart="prefix"),
+    "reward-guided": RewardGuided(delta=0.5),
+    "reward-guided-chances": RewardGuided(n=3, delta=0.9, weight=clipped, depth=4),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
