@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from policies import speculation
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.sampler import VERSION
@@ -41,6 +42,9 @@ class Embedded:
             reaches it ends as `Finish.LENGTH`; a prefix that fills it gets an empty segment with that finish.
         rows: draws that run at once; more wait.
         budget: tokens computed in one forward at most.
+        speculate: who guesses ahead (see `policies.speculation`): "draft", "ngram", "recycle", several of them in
+            order of priority, or None. No answer depends on it, so neither does the fingerprint.
+        draft: folder of the model that guesses, with this model's tokenizer.
 
     Raises:
         ConfigError: on entry, if the folder is not a model, or the settings do not fit it; when built, if a
@@ -55,12 +59,15 @@ class Embedded:
     max_context: int | None = None
     rows: int = 256
     budget: int = 2048
+    speculate: str | Sequence[str] | None = None
+    draft: str | None = None
     _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in load.DTYPES:
             raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
         load.size_in_bytes(self.memory)
+        speculation.names(self.speculate, self.draft)
         for name in ("threads", "max_context", "rows", "budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -86,7 +93,9 @@ class Embedded:
         tokenizer = load.tokenizer(path)
         model = load.language_model(path, self.dtype, self.device)
         agree(model, self.model)
-        engine = Engine(model, load.size_in_bytes(self.memory), self.rows, self.budget, self.max_context, self.threads)
+        guesses = speculation.build(self.speculate, self.draft, model, tokenizer, self.threads)
+        memory = load.size_in_bytes(self.memory)
+        engine = Engine(model, memory, self.rows, self.budget, self.max_context, self.threads, guesses)
         return _Loaded(engine, Vocabulary(tokenizer, self.model), end_tokens(path, config, tokenizer))
 
     @property
@@ -148,6 +157,7 @@ class Embedded:
             generated=tally.generated,
             prefilled=tally.prefilled,
             reused=tally.reused,
+            drafted=tally.drafted,
             policy_calls=1,
             seconds=tally.seconds,
         )

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PAYS = 1.02  # a draft must bring this many times the tokens per second of none
+COLD = 4  # forwards at the start that say nothing about the next
+OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
+SHAPE = 0.02
 AGAIN = (24, 160)  # passes after which the worse way is tried again: while it is unsettled, and when it is far behind
 
 
@@ -19,33 +22,36 @@ AGAIN = (24, 160)  # passes after which the worse way is tried again: while it i
 class Cost:
     """Seconds of a forward by its tokens, c0 + c1 * tokens: least squares with forgetting.
 
-    Before much is known, a token is taken to add 2 % of the fixed cost.
+    A weak belief that a token adds `SHAPE` of the fixed cost stands in where all forwards are of one size.
     """
 
     _square: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
     _cross: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    _cold: int = COLD
     fixed: float = 0.0
     token: float = 0.0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """One forward (mutates). What takes four times as long as foreseen was disturbed and counts as that."""
+        """One forward (mutates)."""
+        if self._cold:
+            self._cold -= 1
+            return
         if self.fixed:
-            seconds = min(seconds, 4 * (self.fixed + self.token * tokens))
-        else:
-            base = seconds / (1 + 0.02 * tokens)
-            for size in (0, 50):  # a weak belief of the shape, which measurements replace
-                self._add(size, base * (1 + 0.02 * size))
-        self._square *= 0.99
-        self._cross *= 0.99
-        self._add(tokens, seconds)
-        fixed, token = np.linalg.solve(self._square + 1e-9 * np.eye(2), self._cross)
-        # a slope that noise has made negative would ask for endless drafts
-        self.fixed, self.token = max(float(fixed), 1e-6), max(float(token), 1e-3 * float(fixed), 1e-9)
+            seconds = min(seconds, OUTLIER * (self.fixed + self.token * tokens))
+        base = self.fixed or seconds / (1 + SHAPE * tokens)
+        self._square *= 0.98
+        self._cross *= 0.98
+        self._add(tokens, seconds, 1.0)
+        for size in (0, 50):
+            self._add(size, base * (1 + SHAPE * size), 0.02)
+        fixed, token = np.linalg.solve(self._square, self._cross).tolist()
+        self.fixed = max(fixed, 0.2 * seconds)
+        self.token = max(token, 0.002 * self.fixed)  # a slope that noise made negative would ask for endless drafts
 
-    def _add(self, tokens: int, seconds: float) -> None:
+    def _add(self, tokens: int, seconds: float, weight: float) -> None:
         row = np.array([1.0, tokens])
-        self._square += np.outer(row, row)
-        self._cross += row * seconds
+        self._square += weight * np.outer(row, row)
+        self._cross += weight * row * seconds
 
 
 @dataclass(slots=True)
@@ -54,16 +60,18 @@ class Rate:
 
     tokens: float = 0.0
     seconds: float = 0.0
-    tries: int = 0
+    tries: int = -2  # the first are cold and do not count
     last: int = 0  # the pass of the latest try
 
     def observe(self, tokens: float, seconds: float, now: int) -> None:
         """One pass (mutates)."""
-        if self.tries > 4:
-            seconds = min(seconds, 4 * tokens / self.value)
+        self.tries, self.last = self.tries + 1, now
+        if self.tries <= 0:
+            return
+        if self.tries > 3:
+            seconds = min(seconds, OUTLIER * tokens / self.value)
         self.tokens = 0.96 * self.tokens + tokens
         self.seconds = 0.96 * self.seconds + seconds
-        self.tries, self.last = self.tries + 1, now
 
     @property
     def value(self) -> float:
@@ -92,7 +100,7 @@ class Governor:
         if self.forced:
             return True
         on, off = self._rate(rows, True), self._rate(rows, False)
-        if on.tries < 2 or off.tries < 2:
+        if on.tries < 3 or off.tries < 3:
             return on.tries <= off.tries
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
         loss = better.value / max(worse.value, 1e-9)
@@ -118,7 +126,7 @@ class Governor:
         """A drafter guessed for so many contexts at once (mutates)."""
         key = name, _size(contexts)
         old = self._levels.get(key)
-        self._levels[key] = seconds if old is None else old + 0.1 * (min(seconds, 4 * old) - old)
+        self._levels[key] = seconds if old is None else old + 0.1 * (min(seconds, OUTLIER * old) - old)
 
 
 def _size(count: int) -> int:

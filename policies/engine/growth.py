@@ -15,6 +15,7 @@ from policies.engine.attention import Group
 from policies.engine.sampler import Sampled
 from policies.engine.schedule import Row, Scheduler
 
+DEPTH = 12  # guesses after one another, at most
 BLOCK = 64  # rows that attend together
 
 

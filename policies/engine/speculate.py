@@ -24,11 +24,10 @@ import torch
 
 from policies.engine.drafters import KEPT, Context, Drafter, coupled
 from policies.engine.governor import Governor
-from policies.engine.growth import Draft, Twig
+from policies.engine.growth import DEPTH, Draft, Twig
 from policies.engine.sampler import Sampled
 from policies.engine.schedule import Row, Scheduler
 
-DEPTH = 12  # guesses after one another
 LEADS = np.array([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])  # nats; bounds of the classes of leads
 SURE = 0.6  # a guess this likely is not asked of the next drafter
 
