@@ -90,7 +90,7 @@ def coupled(
     nothing is known.
     """
     greedy = temperature == 0
-    scores = guesses.logprobs / np.where(greedy, 1.0, temperature)[:, None]
+    scores = guesses.logprobs / (temperature + greedy)[:, None]
     cut = ~greedy & ((top_p < 1) | (top_k > 0))
     if cut.any():
         share = np.exp(scores - scores.max(-1, keepdims=True, initial=-1e300))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PAYS = 1.02  # a draft must bring this many times the tokens per second of none
+BURST = 3  # passes of a trial: the first follows one of the other kind, and is slower for that
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
@@ -62,6 +63,7 @@ class Rate:
     seconds: float = 0.0
     tries: int = -2  # the first are cold and do not count
     last: int = 0  # the pass of the latest try
+    left: int = 0  # passes of a trial still to come
 
     def observe(self, tokens: float, seconds: float, now: int) -> None:
         """One pass (mutates)."""
@@ -99,20 +101,30 @@ class Governor:
         self.now += 1
         if self.forced:
             return True
+        if not self.cost.fixed:
+            return False
         on, off = self._rate(rows, True), self._rate(rows, False)
         if on.tries < 3 or off.tries < 3:
             return on.tries <= off.tries
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
         loss = better.value / max(worse.value, 1e-9)
         again = AGAIN[0] + (AGAIN[1] - AGAIN[0]) * min(max(loss - 1, 0.0), 1.0)
-        return (better is on) != (self.now - worse.last > again)
+        if self.now - worse.last > again:
+            worse.left = BURST
+        worse.left -= 1
+        return (worse is on) if worse.left >= 0 else (better is on)
 
     def _rate(self, rows: int, drafted: bool) -> Rate:
         return self._rates.setdefault((_size(rows), drafted), Rate())
 
-    def observe(self, rows: int, drafted: bool, nodes: int, others: int, tokens: int, seconds: float) -> None:
-        """A pass: of `rows` running rows that brought `nodes` tokens, `others` prompt tokens; it drew `tokens`."""
-        self.cost.observe(nodes + others, seconds)
+    def observe(
+        self, rows: int, drafted: bool, nodes: int, others: int, tokens: int, seconds: float, guessing: float
+    ) -> None:
+        """A pass: `rows` running rows brought `nodes` tokens, prompts `others`; it drew `tokens` (mutates).
+
+        It took `seconds` in all, of these `guessing` for the guesses.
+        """
+        self.cost.observe(nodes + others, seconds - guessing)
         own = seconds - self.cost.token * others
         if rows and own > 0:
             self._rate(rows, drafted).observe(tokens, own, self.now)

@@ -22,21 +22,24 @@ from policies.engine.schedule import Row, Scheduler
 
 
 class Lines(Lean):
-    """The forward of `Lean` over keys and values in lines: [layers, 2, lines, heads, context + 1, width].
+    """The forward of `Lean` over keys and values in lines: [layers, lines, context + 1, 2 * heads, width].
 
     The last column takes the writes of what nobody asked for.
     """
 
     def __init__(self, model: Model, lines: int, context: int):
         super().__init__(model.whole.base_model)
-        shape = (model.layers, 2, lines, model.heads, context + 1, model.width)
+        self._heads, self._columns = model.heads, context + 1
+        shape = (model.layers, lines, context + 1, 2 * model.heads, model.width)
         self.data = torch.zeros(shape, dtype=model.dtype, device=model.device)
-        everywhere = torch.arange(context + 1, device=model.device)[None]
-        cos, sin = self._rotary(self.data, everywhere)
+        self._at = torch.arange(context + 1, device=model.device)
+        cos, sin = (table[0, :, None] for table in self._rotary(self.data, self._at[None]))
         half = self._width // 2
-        self._cos = cos[0, :, None]
-        self._sin = torch.cat((-sin[0, :, None, :half], sin[0, :, None, half:]), -1)
-        self._at = everywhere[0]
+        sin = torch.cat((-sin[..., :half], sin[..., half:]), -1)
+        # values are not turned; in the same tables, so that one operation serves queries, keys and values
+        turned, still = (1, self._queries + model.heads, 1), (1, model.heads, 1)
+        self._cos = torch.cat((cos.repeat(turned), torch.ones_like(cos).repeat(still)), 1)
+        self._sin = torch.cat((sin.repeat(turned), torch.zeros_like(sin).repeat(still)), 1)
 
     def run(self, lines: torch.Tensor | None, tokens: torch.Tensor, positions: torch.Tensor, span: int) -> torch.Tensor:
         """Tokens [R, T] at positions [R, T] of `lines` [R] (None: the first R): final hidden states [R, T, H].
@@ -44,34 +47,32 @@ class Lines(Lean):
         `span` is above all positions but those of the last column.
         """
         rows, new = tokens.shape
-        x = self._embed(tokens.reshape(-1))
-        flat = positions.reshape(-1)
+        x = self._embed(tokens.view(-1))
+        flat = positions.view(-1)
         cos, sin = self._cos[flat], self._sin[flat]
-        half, queries, width = self._width // 2, self._queries, self._width
-        hidden = self._at[:span] > positions[..., None]
-        heads = self.data.shape[3]
+        half, queries, width, heads = self._width // 2, self._queries, self._width, self._heads
         share = queries // heads
-        mask = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device).masked_fill_(hidden, -torch.inf)
-        mask = mask[:, None] if new == 1 else mask[:, None].repeat(1, 1, share, 1)
-        which = (self._at[:rows] if lines is None else lines)[:, None].expand(rows, new)
+        mask = (self._at[:span] <= positions[..., None])[:, None]
+        if new > 1:
+            mask = mask.repeat(1, 1, share, 1)
+        which = self._at[:rows] if lines is None else lines
+        slots = (which[:, None] * self._columns + positions).view(-1)
         for i, w in enumerate(self._layers):
             parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(len(x), -1, width)
-            turned = parts[:, : queries + heads]
-            turned = torch.addcmul(turned * cos, torch.roll(turned, half, -1), sin)
-            keys, values = self.data[i, 0], self.data[i, 1]
-            keys[which, :, positions] = turned[:, queries:].view(rows, new, heads, width)
-            values[which, :, positions] = parts[:, queries + heads :].view(rows, new, heads, width)
-            asked = turned[:, :queries].reshape(rows, new, heads, share, width)
+            parts = torch.addcmul(parts * cos, torch.roll(parts, half, -1), sin)
+            data = self.data[i]
+            data.view(-1, 2 * heads, width).index_copy_(0, slots, parts[:, queries:])
+            asked = parts[:, :queries].reshape(rows, new, heads, share, width)
             asked = asked[:, 0] if new == 1 else asked.permute(0, 2, 3, 1, 4).reshape(rows, heads, share * new, width)
-            keys, values = (keys[:rows], values[:rows]) if lines is None else (keys[lines], values[lines])
+            context = (data[:rows, :span] if lines is None else data[:, :span][lines]).transpose(1, 2)
             seen = scaled_dot_product_attention(
-                asked, keys[:, :, :span], values[:, :, :span], attn_mask=mask, scale=w.scale
+                asked, context[:, :heads], context[:, heads:], attn_mask=mask, scale=w.scale
             )
             if new > 1:
                 seen = seen.view(rows, heads, share, new, width).permute(0, 3, 1, 2, 4)
             x = x + linear(seen.reshape(len(x), -1), w.out, w.out_bias)
             gate, up = linear(_normed(x, w.norm2, self._eps), w.gate_up).chunk(2, -1)
-            x = x + linear(silu(gate) * up, w.down)
+            x = torch.addmm(x, silu(gate) * up, w.down.T)
         return _normed(x, self._norm, self._eps).view(rows, new, -1)
 
 
@@ -141,7 +142,7 @@ class DraftModel:
         free.discard(line)
         shared = int(same[source])
         if line != source and shared:
-            self._lines.data[:, :, line, :, :shared] = self._lines.data[:, :, source, :, :shared]
+            self._lines.data[:, line, :shared] = self._lines.data[:, source, :shared]
         self._known[line, : len(ids)] = ids
         self._valid[line], self._size[line] = shared, len(ids)
         return line
@@ -161,9 +162,9 @@ class DraftModel:
         positions = np.where(outside, self._context, positions)
         span = int(ends.max())
         top = int(lines.max()) + 1
-        if new == 1 and top <= 2 * len(lines):
-            # idle lines between them compute a token that goes to the last column: no gathering
-            wide, at = np.zeros((top, 1), np.int64), np.full((top, 1), self._context)
+        if new <= 2 and top <= 2 * len(lines):
+            # idle lines between them compute what goes to the last column: no gathering
+            wide, at = np.zeros((top, new), np.int64), np.full((top, new), self._context)
             wide[lines], at[lines] = tokens, positions
             states = self._lines.run(None, self._tensor(wide), self._tensor(at), span)[self._tensor(lines), -1]
         else:

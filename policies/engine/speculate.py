@@ -95,6 +95,7 @@ class Speculation:
         self._bases = np.concatenate(([0], np.cumsum(widths)[:-1])).astype(np.int64)
         self._fortunes = Fortunes(sum(widths))
         self.counters = Counters()
+        self.guessing = 0.0  # seconds of this pass that went into guesses
         for drafter in self.drafters:
             self.counters.drafted[drafter.name] = self.counters.accepted[drafter.name] = 0
 
@@ -102,13 +103,16 @@ class Speculation:
 
     def propose(self, schedule: Scheduler) -> Draft | None:
         """Guesses for the running rows; None where there are none, or where they would not pay (mutates)."""
-        rows = schedule.running
+        rows, self.guessing = schedule.running, 0.0
         if not rows:
             return None
         self.counters.passes += len(rows)
         if not self.governor.wanted(len(rows)):
             return None
-        return Draft(rows, self._grow(schedule, rows))
+        began = self.clock()
+        twigs = self._grow(schedule, rows)
+        self.guessing = self.clock() - began
+        return Draft(rows, twigs)
 
     def _grow(self, schedule: Scheduler, rows: Sequence[Row]) -> list[Twig]:
         twigs = [Twig() for _ in rows]
@@ -125,7 +129,7 @@ class Speculation:
             frontier = frontier[: max(left, 0)]
             if not frontier:
                 break
-            price = sum(self.governor.level(d.name, len(frontier)) for d in self.drafters[:1])
+            price = self.governor.level(self.drafters[0].name, len(frontier))
             hope = sum(reach for *_, reach in frontier)
             if not forced and hope * takes < brings * (price + cost.token * len(frontier)):
                 break
@@ -156,32 +160,28 @@ class Speculation:
         rates: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """For each context two tokens [C, 2] (-1 for none) and their class [C]; and the seconds it took."""
-        tokens = np.full((len(contexts), 2), -1, np.int64)
-        classes = np.zeros(len(contexts), np.int64)
-        best = np.full(len(contexts), -1.0)
-        open_, spent = np.arange(len(contexts)), 0.0
-        s, at = schedule, lines[[r for r, *_ in frontier]]
-        depth = len(contexts[0].path)
-        for base, drafter, can in zip(self._bases, self.drafters, able, strict=True):
-            asked = np.array([c for c in open_ if can[frontier[c][0]]], np.int64)
+        size = len(contexts)
+        tokens, classes, best = np.full((size, 2), -1, np.int64), np.zeros(size, np.int64), np.full(size, -1.0)
+        s, at, depth = schedule, lines[[r for r, *_ in frontier]], len(contexts[0].path)
+        spent = 0.0
+        for base, drafter, can in zip(self._bases.tolist(), self.drafters, able, strict=True):
+            unsure = (best < SURE).tolist()
+            asked = [c for c in range(size) if unsure[c] and can[frontier[c][0]]]
             if not drafter.wide:  # one context a row: the likeliest, which comes first
-                _, first = np.unique([frontier[c][0] for c in asked], return_index=True)
-                asked = asked[np.sort(first)]
-            if not len(asked):
+                asked = list({frontier[c][0]: c for c in reversed(asked)}.values())[::-1]
+            if not asked:
                 continue
             began = self.clock()
-            guesses = drafter.guess([contexts[c] for c in asked])
             i = at[asked]
-            heat = s.temperature[i]
-            first_, second, lead = coupled(guesses, s.seed[i], s.count[i] + depth, heat, s.top_k[i], s.top_p[i])
-            leads = np.searchsorted(LEADS, lead)
-            kinds = base + ((heat == 0) * drafter.kinds + guesses.kind) * (len(LEADS) + 1) + leads
-            chance = np.where(first_ >= 0, rates[kinds, 0], -1.0)
-            better = chance > best[asked]
-            won = asked[better]
-            tokens[won, 0], tokens[won, 1] = first_[better], second[better]
+            guesses, heat = drafter.guess([contexts[c] for c in asked]), s.temperature[i]
+            first, second, lead = coupled(guesses, s.seed[i], s.count[i] + depth, heat, s.top_k[i], s.top_p[i])
+            sort = (heat == 0) * drafter.kinds + guesses.kind
+            kinds = base + sort * (len(LEADS) + 1) + np.searchsorted(LEADS, lead)
+            chance = np.where(first >= 0, rates[kinds, 0], -1.0)
+            better = np.flatnonzero(chance > best[asked])
+            won = np.array(asked)[better]
+            tokens[won, 0], tokens[won, 1] = first[better], second[better]
             classes[won], best[won] = kinds[better], chance[better]
-            open_ = open_[best[open_] < SURE]
             took = self.clock() - began
             self.governor.took(drafter.name, len(asked), took)
             spent += took

@@ -142,7 +142,8 @@ class Worker:
         if speculation is not None and computed is not None:
             others = len(computed.hidden) - computed.running
             took = speculation.clock() - watch
-            speculation.governor.observe(running, draft is not None, computed.running, others, drew, took)
+            guessing = speculation.guessing
+            speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
         read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
         self._answer([job for job in read if job.call.targets])
         self._answer([job for job in read if not job.call.targets])
