@@ -156,40 +156,39 @@ class DraftModel:
     def _run(self, lines: np.ndarray, ends: np.ndarray) -> torch.Tensor:
         """Compute what is missing of `lines` before positions `ends`; final states at the last ones [R, H]."""
         new = int((ends - self._valid[lines]).max())
-        positions = ends[:, None] - new + np.arange(new)  # those already known are computed again: padding
-        outside = positions < 0
-        tokens = np.where(outside, 0, np.take_along_axis(self._known[lines], np.maximum(positions, 0), 1))
-        positions = np.where(outside, self._context, positions)
-        span = int(ends.max())
-        top = int(lines.max()) + 1
-        if new <= 2 and top <= 2 * len(lines):
-            # idle lines between them compute what goes to the last column: no gathering
-            wide, at = np.zeros((top, new), np.int64), np.full((top, new), self._context)
-            wide[lines], at[lines] = tokens, positions
-            states = self._lines.run(None, self._tensor(wide), self._tensor(at), span)[self._tensor(lines), -1]
-        else:
-            states = self._lines.run(self._tensor(lines), self._tensor(tokens), self._tensor(positions), span)[:, -1]
+        # what is known already of a line that lacks less is computed again: padding
+        positions = ends[:, None] + np.arange(-new, 0)
+        tokens = self._known[lines[:, None], np.maximum(positions, 0)]
+        if new > 1:
+            positions = np.where(positions < 0, self._context, positions)
+        span, top = int(ends.max()), int(lines.max()) + 1
         self._valid[lines] = ends
-        return states
+        if new > 2 or top > 2 * len(lines):
+            return self._lines.run(self._tensor(lines), self._tensor(tokens), self._tensor(positions), span)[:, -1]
+        if top == len(lines) and (lines[1:] > lines[:-1]).all():
+            return self._lines.run(None, self._tensor(tokens), self._tensor(positions), span)[:, -1]
+        # idle lines between them compute what goes to the last column: no gathering
+        wide, at = np.zeros((top, new), np.int64), np.full((top, new), self._context)
+        wide[lines], at[lines] = tokens, positions
+        return self._lines.run(None, self._tensor(wide), self._tensor(at), span)[self._tensor(lines), -1]
 
     def guess(self, contexts: Sequence[Context]) -> Guesses:
-        """The model's likeliest next tokens."""
-        lines = np.array([self._line[row] for row, _ in contexts])
-        depth = len(contexts[0].path)
-        if depth:
-            for line, (_, path) in zip(lines.tolist(), contexts, strict=True):
-                at = int(self._size[line])
-                end = at + depth
-                wrong = np.flatnonzero(self._known[line, at:end] != path)
-                if len(wrong):
-                    self._known[line, at:end] = path
-                    self._valid[line] = min(self._valid[line], at + int(wrong[0]))
+        """The model's likeliest next tokens; `contexts` are of one depth, a path being the one asked for before and
+        one token more."""
+        count, depth = len(contexts), len(contexts[0].path)
+        lines = np.fromiter((self._line[row] for row, _ in contexts), np.int64, count)
         ends = self._size[lines] + depth
-        self._valid[lines] = np.minimum(self._valid[lines], ends - 1)
-        logits = self._head(self._run(lines, ends))[:, : self._vocabulary].float()
-        top = torch.log_softmax(logits, -1).topk(min(KEPT, self._vocabulary))
-        kind = np.zeros(len(lines), np.int64)
-        return Guesses(top.indices.cpu().numpy(), top.values.double().cpu().numpy(), kind)
+        valid = np.minimum(self._valid[lines], ends - 1)
+        if depth:
+            at = ends[:, None] + np.arange(-depth, 0)
+            paths = np.array([path for _, path in contexts], np.int64)
+            same = (self._known[lines[:, None], at] == paths).cumprod(-1).sum(-1)
+            self._known[lines[:, None], at] = paths
+            valid = np.minimum(valid, ends - depth + same)
+        self._valid[lines] = valid
+        logits = self._head(self._run(lines, ends))[:, : self._vocabulary]
+        top = torch.log_softmax(logits.float(), -1).topk(min(KEPT, self._vocabulary))
+        return Guesses(top.indices.cpu().numpy(), top.values.double().cpu().numpy(), np.zeros(count, np.int64))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from policies.engine import load
-from policies.engine.drafters import KEPT, Guesses, NGram, Recycle
+from policies.engine.drafters import Guesses, NGram, Recycle, coupled
 from policies.engine.engine import Engine
-from policies.engine.governor import Governor
+from policies.engine.governor import Cost, Governor
+from policies.engine.kv import KV
+from policies.engine.sampler import Numbers, sample
+from policies.engine.shadow import DraftModel
 from policies.engine.speculate import Speculation
+from policies.engine.trial import _part
 from policies.tiny import checkpoint
 
 BIG = 8 << 20
@@ -130,3 +135,84 @@ def test_what_was_seen_changes_no_draw(model, make):
     for again in draws(model, speculation, twice):
         same(again, plain)
     assert sum(speculation.counters.accepted.values()) > 10
+
+
+@pytest.mark.parametrize("context", [512, 40])
+def test_a_draft_model_changes_no_draw(model, tmp_path_factory, context):
+    """With lines for few of the rows, of another shape than the model's, and too short for some sequences."""
+    folder = checkpoint(tmp_path_factory.mktemp("d"), "llama", hidden=32, heads=2, shared=1, context=context, seed=3)
+    name = str(model.dtype).removeprefix("torch.")
+    small = load.language_model(Path(folder), name, "cpu")
+    plain = draws(model, None, several)
+    speculation = Speculation([DraftModel(small, 6, context, model.vocabulary), NGram()], always(), most=60)
+    same(draws(model, speculation, several), plain)
+    assert speculation.counters.drafted["draft"] > 50
+
+
+def test_a_draft_model_that_is_the_target_is_always_right(model, tmp_path_factory):
+    async def grow(engine):
+        ids, found = some_ids(5, 9), []
+        for step in range(4):
+            draw = (await engine.sample(ids, (step,), limit=11, temperature=0.8, top_k=8)).draws[0]
+            found.append(draw)
+            ids += draw.tokens[:7]
+        return found
+
+    twin = DraftModel(model, 4, 512, model.vocabulary)
+    speculation = Speculation([twin], always())
+    same(draws(model, speculation, grow), draws(model, None, grow))
+    counters = speculation.counters
+    # the first token comes with the prompt; then eleven or what the limit leaves of them at once
+    assert counters.drafted_passes == 4
+    assert [hit for _, hit in counters.by_depth[:9]] == [4] * 9
+    assert sum(len(d.tokens) for d in draws(model, None, grow)) == 4 + counters.tokens
+
+
+def test_lines_compute_what_the_model_does(model):
+    ids = [some_ids(1, 20), some_ids(2, 13), some_ids(1, 16) + some_ids(9, 9)]
+    twin = DraftModel(model, 3, 64, model.vocabulary)
+    with torch.inference_mode():
+        for line, row in enumerate(ids):
+            assert twin._adopt(np.array(row), {0, 1, 2} - set(range(line))) == line
+            twin._prefill([line])
+        assert twin._valid.tolist() == [19, 12, 24]
+        states = twin._run(np.array([0, 1, 2]), np.array([20, 13, 25]))
+        found = model.head(states)
+        for row, logits in zip(ids, found, strict=True):
+            kv = KV(model.layers, model.heads, model.width, len(row), model.dtype)
+            expected = _part(model, kv, torch.tensor(row), 0, len(row))[-1]
+            torch.testing.assert_close(logits.float(), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_the_governor_drops_what_does_not_pay_and_keeps_what_does():
+    for gain, often in ((0.5, False), (2.0, True)):
+        governor, drafted = Governor(), 0
+        for _ in range(2000):
+            want = governor.wanted(8)
+            drafted += want
+            seconds = 0.002 / gain * 3 if want else 0.002
+            governor.observe(8, want, 32 if want else 8, 0, 24 if want else 8, seconds, 0.0)
+        assert drafted > 1700 if often else drafted < 120
+
+
+def test_the_cost_of_a_token_is_found_in_noise():
+    rng, cost = np.random.default_rng(0), Cost()
+    for _ in range(400):
+        size = int(rng.integers(1, 60))
+        cost.observe(size, (0.001 + 0.00003 * size) * (5.0 if rng.random() < 0.05 else rng.uniform(0.9, 1.1)))
+    assert cost.fixed == pytest.approx(0.001, rel=0.25) and cost.token == pytest.approx(0.00003, rel=0.3)
+
+
+def test_a_guess_with_the_true_distribution_is_the_samplers_draw():
+    """Coupled guesses from the sampler's own ten likeliest are what it draws."""
+    rng = np.random.default_rng(1)
+    logits = torch.from_numpy(rng.normal(0, 3, (400, 10)))
+    line = np.arange(400)
+    top = torch.log_softmax(logits, -1).topk(10)
+    guesses = Guesses(top.indices.numpy(), top.values.numpy(), np.zeros(400, np.int64))
+    for heat, top_k, top_p in SETTINGS:
+        settings = (np.full(400, heat), np.full(400, top_k), np.full(400, top_p))
+        first, second, lead = coupled(guesses, line * 3, line % 7, *settings)
+        drawn = sample(logits, Numbers(line * 3, line % 7, *settings)).tokens
+        assert (first == drawn).all()
+        assert (second != first).all() and (lead >= 0).all()
