@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PAYS = 1.02  # a draft must bring this many times the tokens per second of none
+HOPE = 1.1  # what drafts must bring at fewer rows to be tried at more
 BURST = 3  # passes of a trial: the first follows one of the other kind, and is slower for that
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
@@ -104,6 +105,8 @@ class Governor:
         if not self.cost.fixed:
             return False
         on, off = self._rate(rows, True), self._rate(rows, False)
+        if on.tries < 1 and (smaller := self._smaller(rows)) is not None and smaller < HOPE:
+            return False  # it pays less the more rows there are
         if on.tries < 3 or off.tries < 3:
             return on.tries <= off.tries
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
@@ -113,6 +116,14 @@ class Governor:
             worse.left = BURST
         worse.left -= 1
         return (worse is on) if worse.left >= 0 else (better is on)
+
+    def _smaller(self, rows: int) -> float | None:
+        """What drafts brought at the next smaller number of rows that is known: tokens per second over those without."""
+        for size in range(_size(rows) - 1, -1, -1):
+            on, off = self._rates.get((size, True)), self._rates.get((size, False))
+            if on and off and on.tries >= 3 and off.tries >= 3:
+                return on.value / max(off.value, 1e-9)
+        return None
 
     def _rate(self, rows: int, drafted: bool) -> Rate:
         return self._rates.setdefault((_size(rows), drafted), Rate())
