@@ -63,6 +63,7 @@ def checkpoint(
     scale: float = 0.15,
     end_bias: float = 0.0,
     tied: bool = False,
+    vocabulary: int = 0,
     seed: int = 0,
 ) -> Path:
     """Write a random language model (float32, head width hidden / heads) with its tokenizer to `path`; returns it.
@@ -70,6 +71,7 @@ def checkpoint(
     Args:
         architecture: "qwen2" or "llama".
         shared: key/value heads.
+        vocabulary: ids; those beyond the tokenizer's have no text.
         scale: standard deviation of the weights; larger makes its distributions sharper.
         end_bias: how much of the last layer's output points to the end token; random models hardly ever end.
     """
@@ -78,7 +80,7 @@ def checkpoint(
         architecture
     ]
     config = kind(
-        vocab_size=len(words),
+        vocab_size=max(vocabulary, len(words)),
         hidden_size=hidden,
         intermediate_size=inner,
         num_hidden_layers=layers,
