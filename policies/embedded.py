@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,7 +95,7 @@ class Embedded:
         guesses = speculation.build(self.speculate, self.draft, model, tokenizer, self.threads)
         memory = load.size_in_bytes(self.memory)
         engine = Engine(model, memory, self.rows, self.budget, self.max_context, self.threads, guesses)
-        return _Loaded(engine, Vocabulary(tokenizer, self.model), end_tokens(path, config, tokenizer))
+        return _Loaded(engine, Vocabulary(tokenizer, self.model), load.end_tokens(path, config, tokenizer))
 
     @property
     def _ready(self) -> _Loaded:
@@ -278,22 +277,6 @@ def _watcher(vocabulary: Vocabulary, boundary: Boundary) -> Watch:
         return boundary.ends(growing.text, growing.tokens)
 
     return watch
-
-
-def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
-    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    generation = path / "generation_config.json"
-    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
-    found = told.get("eos_token_id", config.get("eos_token_id"))
-    listed = found if isinstance(found, list) else [found]
-    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
-    if not ids:
-        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
-    return ids
 
 
 def _owner(prefix: Prefix) -> int:

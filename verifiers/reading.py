@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from policies.embedded import end_tokens
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.trial import agree
@@ -113,7 +112,7 @@ class Reading(ABC):
         agree(model, self.model)
         engine = Engine(model, load.size_in_bytes(self.memory), context=self.max_context, threads=self.threads)
         marks = frozenset(i for i, text in enumerate(vocabulary.texts) if text and self.separator in text)
-        ends = end_tokens(path, config, tokenizer)
+        ends = load.end_tokens(path, config, tokenizer)
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
         return _Loaded(engine, vocabulary, self.ids, separator[0], marks, ends, end)
 

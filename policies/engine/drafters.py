@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from policies.engine.growth import tail
 from policies.engine.sampler import noise
 from policies.engine.schedule import Row, Scheduler
 
@@ -141,7 +142,7 @@ class NGram:
 
     def begin(self, schedule: Scheduler, rows: Sequence[Row]) -> list[bool]:
         """Whatever runs."""
-        self._tails = {row: schedule.tail(row, self.orders[0]) for row in rows}
+        self._tails = {row: tail(schedule, row, self.orders[0]) for row in rows}
         return [True] * len(rows)
 
     def guess(self, contexts: Sequence[Context]) -> Guesses:
@@ -150,9 +151,9 @@ class NGram:
         logprobs = np.full((len(contexts), KEPT), NOTHING)
         kind = np.zeros(len(contexts), np.int64)
         for c, (row, path) in enumerate(contexts):
-            tail = self._tails[row] + path
+            known = self._tails[row] + path
             for i, order in enumerate(self.orders):
-                if (found := self._known.get(tail[-order:])) is not None:
+                if (found := self._known.get(known[-order:])) is not None:
                     tokens[c], logprobs[c], again = found
                     kind[c] = 2 * i + again
                     break
@@ -193,7 +194,7 @@ class Recycle:
 
     def begin(self, schedule: Scheduler, rows: Sequence[Row]) -> list[bool]:
         """Whatever runs."""
-        self._last = {row: schedule.tail(row, 1)[0] for row in rows}
+        self._last = {row: tail(schedule, row, 1)[0] for row in rows}
         return [True] * len(rows)
 
     def guess(self, contexts: Sequence[Context]) -> Guesses:

@@ -19,6 +19,13 @@ DEPTH = 12  # guesses after one another, at most
 BLOCK = 64  # rows that attend together
 
 
+def tail(schedule: Scheduler, row: Row, size: int) -> tuple[int, ...]:
+    """The last `size` tokens of a row's sequence, drawn ones included; fewer if it has fewer."""
+    i, ids, count = row.index, row.call.ids, int(schedule.count[row.index])
+    drawn = tuple(schedule.tokens[i, max(count - size, 0) : count].tolist())
+    return drawn if len(drawn) == size else ids[max(len(ids) - size + len(drawn), 0) :] + drawn
+
+
 @dataclass(slots=True)
 class Branching(Group):
     """A group whose new tokens are trees: besides the context before it, a token sees its ancestors and itself.

@@ -275,12 +275,6 @@ class Scheduler:
         call.tally.seconds += float(self.seconds[i])
         self._spare.append(i)
 
-    def tail(self, row: Row, size: int) -> tuple[int, ...]:
-        """The last `size` tokens of a row's sequence, drawn ones included; fewer if it has fewer (pure)."""
-        i, count = row.index, int(self.count[row.index])
-        drawn = tuple(self.tokens[i, max(count - size, 0) : count].tolist())
-        return drawn if len(drawn) == size else row.call.ids[max(len(row.call.ids) - size + len(drawn), 0) :] + drawn
-
     def cut(self, row: Row, count: int) -> None:
         """Forget what was drawn after the first `count` tokens, of which the last has no slot yet (mutates)."""
         i = row.index

@@ -33,9 +33,7 @@ class Lines(Lean):
         shape = (model.layers, lines, context + 1, 2 * model.heads, model.width)
         self.data = torch.zeros(shape, dtype=model.dtype, device=model.device)
         self._at = torch.arange(context + 1, device=model.device)
-        cos, sin = (table[0, :, None] for table in self._rotary(self.data, self._at[None]))
-        half = self._width // 2
-        sin = torch.cat((-sin[..., :half], sin[..., half:]), -1)
+        cos, sin = self._turns(self.data, self._at[None])
         # values are not turned; in the same tables, so that one operation serves queries, keys and values
         turned, still = (1, self._queries + model.heads, 1), (1, model.heads, 1)
         self._cos = torch.cat((cos.repeat(turned), torch.ones_like(cos).repeat(still)), 1)

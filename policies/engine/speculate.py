@@ -24,7 +24,7 @@ import torch
 
 from policies.engine.drafters import KEPT, Context, Drafter, coupled
 from policies.engine.governor import Governor
-from policies.engine.growth import DEPTH, Draft, Twig
+from policies.engine.growth import DEPTH, Draft, Twig, tail
 from policies.engine.sampler import Sampled
 from policies.engine.schedule import Row, Scheduler
 
@@ -196,7 +196,7 @@ class Speculation:
             sampled: the target's draw after each node of the draft.
             logits: the target's [N, V].
         """
-        tails = [schedule.tail(row, 8) for row in draft.rows] if self._learners else []
+        tails = [tail(schedule, row, 8) for row in draft.rows] if self._learners else []
         paths = draft.settle(schedule, sampled)
         counters, tags, hits = self.counters, [], []
         counters.drafted_passes += len(paths)

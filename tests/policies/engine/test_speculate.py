@@ -12,6 +12,7 @@ from policies.engine import load
 from policies.engine.drafters import Guesses, NGram, Recycle, coupled
 from policies.engine.engine import Engine
 from policies.engine.governor import Cost, Governor
+from policies.engine.growth import tail
 from policies.engine.kv import KV
 from policies.engine.sampler import Numbers, sample
 from policies.engine.shadow import DraftModel
@@ -31,7 +32,7 @@ class Clairvoyant:
         self.known, self.share, self.rng = known, share, random.Random(seed)
 
     def begin(self, schedule, rows):
-        self.drawn = {row: schedule.tail(row, int(schedule.count[row.index])) for row in rows}
+        self.drawn = {row: tail(schedule, row, int(schedule.count[row.index])) for row in rows}
         return [True] * len(rows)
 
     def guess(self, contexts):
