@@ -90,7 +90,7 @@ class Speculation:
         most: int = 512,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        self.drafters, self.governor, self.clock, self._most = list(drafters), governor or Governor(), clock, most
+        self.drafters, self.governor, self.clock, self.most = list(drafters), governor or Governor(), clock, most
         # classes: by drafter, greedy or not, kind, lead
         widths = [2 * d.kinds * (len(LEADS) + 1) for d in self.drafters]
         self._bases = np.concatenate(([0], np.cumsum(widths)[:-1])).astype(np.int64)
@@ -123,11 +123,11 @@ class Speculation:
         twigs = [Twig() for _ in rows]
         lines = np.fromiter((row.index for row in rows), np.int64, len(rows))
         room = np.minimum(schedule.limit[lines] - schedule.count[lines] - 1, DEPTH).tolist()
-        left = min(self._most, schedule.kv.available - schedule.promised)
+        left = min(self.most, schedule.kv.available - schedule.promised)
         able = [drafter.begin(schedule, rows) for drafter in self.drafters]
         cost, forced, rates = self.governor.cost, self.governor.forced, self._fortunes.table
         brings, takes = float(len(rows)), cost.fixed + cost.token * len(rows)
-        frontier = [(r, 0, (), 1.0) for r in range(len(rows))]  # row, node, path, chance to get there
+        frontier: list[tuple[int, int, tuple[int, ...], float]] = [(r, 0, (), 1.0) for r in range(len(rows))]  # row, node, path, chance to get there
         for depth in range(1, DEPTH + 1):
             bound = 0.0 if forced else cost.token * brings / takes  # a guess must be right this often
             frontier = [(r, at, path, reach) for r, at, path, reach in frontier if room[r] >= depth and reach > bound]
@@ -141,7 +141,7 @@ class Speculation:
             contexts = [Context(rows[r], path) for r, _, path, _ in frontier]
             tokens, classes, spent = self._guess(schedule, able, lines, frontier, contexts, rates)
             takes += spent
-            following = []
+            following: list[tuple[int, int, tuple[int, ...], float]] = []
             for (r, at, path, reach), pair, kind in zip(frontier, tokens.tolist(), classes.tolist(), strict=True):
                 for rank, token in enumerate(pair):
                     chance = reach * float(rates[kind, rank])
