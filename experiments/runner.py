@@ -69,6 +69,8 @@ class Runner:
             self.begin(self.fingerprints())
             with progress:
                 await self._all(progress)
+            if (guesses := getattr(parts.policy, "guesses", None)) is not None:
+                self.store.guesses(guesses)
 
     def todo(self) -> Iterator[tuple[Item, int]]:
         """What has no row yet, in the order of the task, all seeds of an item together."""

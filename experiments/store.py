@@ -1,5 +1,6 @@
 """A run folder: one row per (item, seed) in results.jsonl, what was run in run.json, one writer at a time.
 
+    speculation.json  guesses made and right in the latest start, by drafter and depth; where the policy speculates
     run.json        configuration, versions, fingerprints, git state; `resumed` lists later starts
     results.jsonl   rows, appended one whole line at a time; in the order of the task once a run has ended
     journals/       what the models answered for items not finished or failed (for all with `trace.journal=true`)
@@ -155,6 +156,10 @@ class Store:
         """Puts the rows in the order of `items`, then of seeds: equal runs leave equal files."""
         place = {item: number for number, item in enumerate(items)}
         self._rewrite(sorted(self.rows.values(), key=lambda row: (place.get(row.item, len(place)), row.item, row.seed)))
+
+    def guesses(self, counters: Mapping[str, Any]) -> None:
+        """Writes what speculation did in this start to speculation.json."""
+        replace(self.folder / "speculation.json", json.dumps(counters, indent=2) + "\n")
 
     def journal(self, item: str, seed: int) -> Path:
         """Where the models' answers for one item are kept until it is finished."""

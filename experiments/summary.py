@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments.item import Item
 from experiments.progress import Progress
@@ -30,9 +32,18 @@ def show(store: Store, keys: Sequence[tuple[Item, int]], progress: Progress) -> 
         lines += [_rows(found), ""]
     lines += [_totals([row for _, row in found], progress), ""]
     lines += [f"results  {store.folder / 'results.jsonl'}"]
+    if any(row.cost.drafted for _, row in found) and (told := store.folder / "speculation.json").is_file():
+        lines += [f"guesses  {_guesses(told)} ({told})"]
     if any(row.trace for _, row in found):
         lines += [f"traces   {store.folder / 'traces'}/"]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _guesses(path: Path) -> str:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    shares = [f"{told['accepted'][name]:,} of {told['drafted'][name]:,} by {name}" for name in told["drafted"]]
+    passes = f"{told['tokens'] / max(told['drafted_passes'], 1):.2f} tokens per row and forward that had guesses"
+    return f"right: {', '.join(shares)}; {passes}"
 
 
 def _solution(store: Store, row: Row) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +107,12 @@ class Embedded:
     def engine(self) -> Engine:
         """The running engine."""
         return self._ready.engine
+
+    @property
+    def guesses(self) -> Mapping[str, Any] | None:
+        """What speculation did since the start (`policies.engine.speculate.Counters`); None without it."""
+        speculation = self._ready.engine.speculation
+        return None if speculation is None else asdict(speculation.counters)
 
     @cached_property
     def fingerprint(self) -> str:

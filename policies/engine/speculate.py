@@ -33,6 +33,9 @@ LEADS = np.array([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])  # nats; bounds of the cl
 SURE = 0.6  # a guess this likely is not asked of the next drafter
 
 
+Place = tuple[int, int, tuple[int, ...], float]  # row, node, guesses that lead there, chance to get there
+
+
 @dataclass(slots=True)
 class Counters:
     """What speculation did since the engine was started.
@@ -127,7 +130,9 @@ class Speculation:
         able = [drafter.begin(schedule, rows) for drafter in self.drafters]
         cost, forced, rates = self.governor.cost, self.governor.forced, self._fortunes.table
         brings, takes = float(len(rows)), cost.fixed + cost.token * len(rows)
-        frontier: list[tuple[int, int, tuple[int, ...], float]] = [(r, 0, (), 1.0) for r in range(len(rows))]  # row, node, path, chance to get there
+        frontier: list[tuple[int, int, tuple[int, ...], float]] = [
+            (r, 0, (), 1.0) for r in range(len(rows))
+        ]  # row, node, path, chance to get there
         for depth in range(1, DEPTH + 1):
             bound = 0.0 if forced else cost.token * brings / takes  # a guess must be right this often
             frontier = [(r, at, path, reach) for r, at, path, reach in frontier if room[r] >= depth and reach > bound]
@@ -141,7 +146,7 @@ class Speculation:
             contexts = [Context(rows[r], path) for r, _, path, _ in frontier]
             tokens, classes, spent = self._guess(schedule, able, lines, frontier, contexts, rates)
             takes += spent
-            following: list[tuple[int, int, tuple[int, ...], float]] = []
+            following: list[Place] = []
             for (r, at, path, reach), pair, kind in zip(frontier, tokens.tolist(), classes.tolist(), strict=True):
                 for rank, token in enumerate(pair):
                     chance = reach * float(rates[kind, rank])
@@ -168,7 +173,7 @@ class Speculation:
         schedule: Scheduler,
         able: list[list[bool]],
         lines: np.ndarray,
-        frontier: Sequence[tuple[int, int, tuple[int, ...], float]],
+        frontier: Sequence[Place],
         contexts: Sequence[Context],
         rates: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, float]:

@@ -12,9 +12,10 @@ from policies.engine import load
 from policies.engine.drafters import Guesses, NGram, Recycle, coupled
 from policies.engine.engine import Engine
 from policies.engine.governor import Cost, Governor
-from policies.engine.growth import tail
+from policies.engine.growth import Draft, Twig, tail
 from policies.engine.kv import KV
-from policies.engine.sampler import Numbers, sample
+from policies.engine.sampler import Numbers, Sampled, sample
+from policies.engine.schedule import Call, Row, Scheduler
 from policies.engine.shadow import DraftModel
 from policies.engine.speculate import Speculation
 from policies.engine.trial import _part
@@ -217,3 +218,35 @@ def test_a_guess_with_the_true_distribution_is_the_samplers_draw():
         drawn = sample(logits, Numbers(line * 3, line % 7, *settings)).tokens
         assert (first == drawn).all()
         assert (second != first).all() and (lead >= 0).all()
+
+
+def test_a_tree_sees_its_ancestors_within_the_window():
+    """Against the definition: node i sees what is before the tree, its ancestors and itself, by distance."""
+    twig = Twig()
+    for token, parent in ((5, 0), (6, 0), (7, 1), (8, 3), (9, 2)):
+        twig.add(token, parent, 0)
+    kv = KV(1, 1, 2, 60, torch.float32)
+    schedule = Scheduler(kv, 2, 100)
+    row = Row(Call(tuple(range(20, 27)), None, (1,), limit=30), 0, 0, kv.root, None)
+    schedule.running, schedule.count[0], schedule.length[0] = [row], 1, 7
+    schedule.table[0, :7] = kv.take(7)
+    draft, groups = Draft([row], [twig]), []
+    assert draft.lay(schedule, [], [], [], groups) == 6
+    for window in (0, 3):
+        shown = (groups[0].mask(window, 1, torch.float32)[0, 0] == 0).tolist()
+        for i in range(6):
+            path = [i]
+            while twig.parents[path[-1]] >= 0:
+                path.append(twig.parents[path[-1]])
+            places = dict(enumerate(range(7))) | {7 + j: 7 + twig.depths[j] for j in path}
+            own = places[7 + i]
+            expected = [c in places and (not window or places[c] > own - window) for c in range(13)]
+            assert shown[i] == expected
+    slots = groups[0].table.tolist()
+    assert twig.walk([6, 0, 9, 0, 0, 0]) == [0, 2, 5]
+    drawn = Sampled(np.array([6, 0, 9, 0, 0, 4]), np.zeros(6))
+    free = kv._left
+    assert draft.settle(schedule, drawn) == [[0, 2, 5]]
+    assert schedule.tokens[0, 1:4].tolist() == [6, 9, 4] and schedule.count[0] == 4
+    assert schedule.table[0, 7:10].tolist() == [slots[7], slots[9], slots[12]]
+    assert kv._left == free + 3
