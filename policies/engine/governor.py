@@ -17,7 +17,7 @@ BURST = 6  # passes of a trial
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
-AGAIN = (64, 4096)  # passes after which the worse way is tried again, at first and at most
+AGAIN = (512, 1 << 15)  # passes after which the worse way is tried again, at first and at most
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Rate:
     streak: int = 0  # passes in a row
     last: int = 0  # the pass of the latest try
     left: int = 0  # passes of a trial still to come
-    patience: int = AGAIN[0]  # passes until the next trial; twice as many after each in vain
+    patience: int = AGAIN[0]  # passes until the next trial; four times as many after each in vain
 
     def observe(self, tokens: float, seconds: float, now: int) -> None:
         """One pass (mutates)."""
@@ -69,8 +69,8 @@ class Rate:
         if self.streak <= SETTLING:
             return
         self.tries += 1
-        if self.tries > 3:
-            seconds = min(seconds, OUTLIER * tokens / self.value)
+        if self.tries > 3:  # far less strict than for forwards: a row that begins is dear to a draft model, and real
+            seconds = min(seconds, 8 * tokens / self.value)
         self.tokens = 0.96 * self.tokens + tokens
         self.seconds = 0.96 * self.seconds + seconds
 
@@ -113,7 +113,7 @@ class Governor:
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
         better.patience = AGAIN[0]
         if self.now - worse.last > worse.patience:
-            worse.left, worse.patience = BURST, min(2 * worse.patience, AGAIN[1])
+            worse.left, worse.patience = BURST, min(4 * worse.patience, AGAIN[1])
         worse.left -= 1
         self.trial = worse.left >= 0
         return (worse if self.trial else better) is on
