@@ -17,7 +17,7 @@ from search.tree import Node
 from search.types import Finish, Reply, Request, Sampling, Segment
 
 MODEL = "models/policy"
-CHILDREN, BEAM, DEPTH, PROBLEMS, REPEATS = 16, 4, 8, 4, 3
+CHILDREN, BEAM, DEPTH, PROBLEMS, REPEATS = 16, 4, 5, 4, 3
 STEP = Sampling(temperature=1.0, max_tokens=8, until=Tokens(8))
 
 
@@ -43,8 +43,8 @@ class Held:
     Attributes:
         engine: held by the engine, states kept at the ends of prompts included.
         distinct: of all different prefixes of the tree whose last token some forward has read, stored once each.
-        leaves: of one cache per leaf of the tree that has not ended, as without sharing; a step drawn twice is one leaf.
-        draws: the same with one cache for every draw of such a leaf.
+        draws: of one cache per drawn sequence that has neither ended nor been continued, as without sharing.
+        leaves: the same where draws of the same tokens, one leaf of the tree, have one cache together.
     """
 
     engine: int
@@ -90,12 +90,12 @@ async def hold(offset: int) -> Held:
 
 
 def figures() -> Iterator[Figure]:
-    """`cache.bytes_ratio`, `cache.saving_16_children`, and the latter by draws."""
+    """`cache.bytes_ratio`, `cache.saving_16_children`, and what of the latter is not due to equal draws."""
     found = [asyncio.run(hold(PROBLEMS * repeat)) for repeat in range(REPEATS)]
     what = f"{PROBLEMS} trees of {CHILDREN} draws per node, {BEAM} nodes per level, {DEPTH} levels, steps of 8 tokens"
     note = f"bytes held over distinct tokens that were read x bytes per token; {what}; nothing evicted"
     yield measured("cache.bytes_ratio", "ratio", note, [h.engine / h.distinct for h in found])
-    note = f"bytes of a cache per leaf over bytes held; {what}"
-    yield measured(f"cache.saving_{CHILDREN}_children", "ratio", note, [h.leaves / h.engine for h in found])
-    note = f"bytes of a cache per draw that is not continued over bytes held; {what}"
-    yield measured(f"cache.saving_{CHILDREN}_draws", "ratio", note, [h.draws / h.engine for h in found])
+    note = f"bytes of a cache for every open draw over bytes held; {what}"
+    yield measured(f"cache.saving_{CHILDREN}_children", "ratio", note, [h.draws / h.engine for h in found])
+    note = f"the same, equal draws counted once (this policy draws few different ones); {what}"
+    yield measured("cache.saving_different_children", "ratio", note, [h.leaves / h.engine for h in found])
