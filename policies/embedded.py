@@ -18,7 +18,7 @@ from policies.engine.schedule import Draw, Watch
 from policies.engine.trial import agree
 from policies.vocabulary import Growing, Vocabulary
 from search.errors import ConfigError, PolicyError
-from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment
+from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment, WeighingBoundary
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,9 @@ class _Loaded:
 
     def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
         boundary = sampling.until
+        if isinstance(boundary, WeighingBoundary):
+            remedy = "the embedded engine tells a boundary no log-probabilities while it draws: take another boundary"
+            raise ConfigError("steps.until", boundary, remedy)
         return None if boundary is None else lambda: _watcher(self.vocabulary, boundary)
 
     def segment(self, draw: Draw) -> Segment:
