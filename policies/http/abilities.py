@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+EVERY = 1 << 17  # tokens: more than vocabularies have
 Route = Literal["tokens", "text", "chat"]
 
 
@@ -22,7 +23,7 @@ class Abilities:
         n: whether a request may ask for several draws.
         stop: whether it says which stop string it met, or leaves it in the text; a bare "stop" may mean two things.
         stream: whether answers come in pieces.
-        top: how many of the likeliest next tokens it lists with their ids.
+        top: how many of the likeliest next tokens it lists with their ids; EVERY for all of them.
         scores: whether it gives the log-probabilities of a prompt's tokens.
         context: tokens in prompt and answer together, or None where it does not say.
         reads: whether its ids can be turned into text.
@@ -49,7 +50,9 @@ class Abilities:
         """What a search may ask and not get, with the reason (`search.ports.Lacks`)."""
         found = {}
         if not self.top:
-            found["Enumerates"] = "the server does not list the likeliest next tokens with their ids"
+            found["Enumerates"] = (
+                "the server does not list the likeliest next tokens by id, or which of them ends a text"
+            )
         if not self.reads:
             found["Reads"] = "the server works with text, not with token ids"
         if not self.scores:
@@ -64,8 +67,9 @@ class Abilities:
         seeds = f"seeds of {self.seeds} bits" if self.seeds else "no seeds: draws cannot be repeated"
         steps = "stop strings" if self.stop else "streaming" if self.stream else "cutting whole completions"
         lacking = ", ".join(sorted(self.lacks())) or "nothing"
+        listed = "all" if self.top == EVERY else self.top
         logprobs = f"{self.logprobs or 'no'} log-probabilities"
         return (
             f"{self.route}, {logprobs}, {seeds}, "
-            f"steps by {steps}, n {'yes' if self.n else 'no'}, lists {self.top} tokens, lacks {lacking}"
+            f"steps by {steps}, n {'yes' if self.n else 'no'}, lists {listed} tokens, lacks {lacking}"
         )

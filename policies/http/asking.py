@@ -62,7 +62,7 @@ class Asking:
                     said["messages"] = [*prompt[:-1], {**prompt[-1], "prefix": True}]  # type: ignore[dict-item]
         else:
             said["prompt"] = prompt
-        if self.logprobs:
+        if self.logprobs and "logprobs" not in fields:
             said |= {"logprobs": True} if self.route == "chat" else {"logprobs": 1}
         if self.route == "tokens":
             said["return_token_ids"] = True

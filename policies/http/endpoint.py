@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from policies.http.abilities import Abilities
+from policies.http.abilities import EVERY, Abilities
 from policies.http.client import Client
 from policies.http.connection import Connection, connect
 from policies.http.drift import Drift
@@ -180,8 +180,10 @@ class Endpoint:
         return await asyncio.gather(*(self.connection.likelihood(p, c) for p, c in pairs))
 
     def vocabulary_size(self) -> int:
-        """How many of the likeliest tokens the server lists: a server may list fewer than there are."""
-        return self.abilities.top
+        """How many tokens there are, at most; raises ConfigError where the server lists only the likeliest."""
+        if (top := self.abilities.top) < EVERY:
+            raise ConfigError("top", None, f"the server lists the {top} likeliest tokens, not all: ask for no more")
+        return top
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment:
         """Chat messages as the server's prompt; in a chat without ids, their JSON."""

@@ -5,19 +5,21 @@ The tokens of these requests are part of no budget: they are spent once per run,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
-from policies.http.abilities import Abilities
+from policies.http.abilities import EVERY, Abilities
 from policies.http.asking import PREFILLS, Asking, Prompt
 from policies.http.client import Client, Refused
 from policies.http.rendering import Rendering
-from policies.http.wire import Piece, listed, pieces, usage
+from policies.http.wire import Piece, end_of, listed, pieces, usage
 from search.errors import ConfigError, PolicyError
 
 LONG = 16  # tokens of a probe
+ENDING = 256  # tokens in which an answer to it should end
 QUESTION = [{"role": "user", "content": "Count from one to nine."}]
 BIG = (1 << 62) + 12345  # a seed of 63 bits
 
@@ -34,6 +36,7 @@ class Probe:
 
     def __init__(self, client: Client, model: str, extra: Mapping[str, Any]):
         self.client, self.model, self.extra = client, model, extra
+        self.ends: set[int] = set()  # end-of-sequence ids seen
 
     async def tokens(self, rendering: Rendering, context: int | None) -> Found | str:
         """What it can do with token ids; or why it cannot work with them."""
@@ -47,7 +50,12 @@ class Probe:
             return f"it answers with {len(first.tokens)} token ids and {len(first.logprobs)} log-probabilities"
         if usage(answer).prompt not in (None, len(prompt)):
             return f"it reads {usage(answer).prompt} tokens where {len(prompt)} were sent"
-        return await self._common(asking, prompt, answer, first, context, reads=True)
+        found = await self._common(asking, prompt, answer, first, context, reads=True)
+        if not (self.ends or rendering.ends):
+            await self._ask(asking, prompt, temperature=0, max_tokens=ENDING)
+        rendering.ends.update(self.ends)
+        known = found.abilities if rendering.ends else replace(found.abilities, top=0)  # an end is not a token to list
+        return found._replace(abilities=known)
 
     async def text(self, rendering: Rendering, context: int | None) -> Found | str:
         """What it can do with text; or why it cannot complete text."""
@@ -73,7 +81,7 @@ class Probe:
         else:
             return f"it has no chat ({reasons[0]})"
         first = _first(answer)
-        return await self._common(asking, QUESTION, answer, first, context, prefill=await self._prefill(asking, first))
+        return await self._common(asking, QUESTION, answer, first, context, prefill=await self._prefill(asking, answer))
 
     async def _common(
         self,
@@ -108,6 +116,7 @@ class Probe:
             answer = await self.client.post(asking.path, body)
         except Refused as refused:
             return str(refused)
+        self.ends.update(*map(end_of, pieces(answer)))
         return answer if pieces(answer) else "the answer has no choices"
 
     async def _seeds(self, asking: Asking, prompt: Prompt) -> int:
@@ -145,16 +154,17 @@ class Probe:
         return bool(found) and ids and (asking.route != "tokens" or any(p.tokens for p in found))
 
     async def _top(self, asking: Asking, prompt: Prompt) -> int:
-        """How many next tokens it lists with ids: powers of two up to 2^17, and those servers are set to."""
+        """How many next tokens it lists with their ids; `EVERY` for all of them."""
         best = 0
-        for count in (5, 20, 64, 256, 1024, 1 << 17):
+        for count in (5, 20, 64, 256, 1024, EVERY):
             answer = await self._ask(asking, prompt, max_tokens=1, logprobs=count, return_tokens_as_token_ids=True)
             if isinstance(answer, str) or not (rows := listed(answer)) or any(row.token is None for row in rows):
                 break
             # some list the drawn token beside the k likeliest
-            if (found := min(len({row.token for row in rows}), count)) <= best:
-                break
-            best = found
+            found = min(len({row.token for row in rows}), count)
+            if found < count and sum(math.exp(row.logprob) for row in rows) > 0.9999:
+                return EVERY  # no token is left out
+            best = max(best, found)
             if found < count:
                 break
         return best
@@ -163,8 +173,12 @@ class Probe:
         answer = await self._ask(asking, prompt, max_tokens=1, temperature=0, echo=True)
         return not isinstance(answer, str) and len(_weighed(answer)) >= len(prompt)
 
-    async def _prefill(self, asking: Asking, first: Piece) -> str:
-        """The way in which it goes on with the first half of its own greedy answer as it did before."""
+    async def _prefill(self, asking: Asking, whole: Mapping[str, Any]) -> str:
+        """The way in which it goes on with the first half of its own greedy answer as it did before.
+
+        It has to read more than without that half, too: an answer that repeats itself may begin as it goes on.
+        """
+        first, read = _first(whole), usage(whole).prompt
         half = len(first.text) // 2
         begun = [*QUESTION, {"role": "assistant", "content": first.text[:half]}]
         rest = first.text[half:].strip()
@@ -172,6 +186,9 @@ class Probe:
             how = replace(asking, prefill=way)
             answer = await self._ask(how, begun, temperature=0)
             said = "" if isinstance(answer, str) else _first(answer).text.strip()
+            more = None if isinstance(answer, str) else usage(answer).prompt
+            if read is not None and more is not None and more <= read:
+                continue
             if said and (said.startswith(rest[: len(said)]) or rest.startswith(said)):
                 return way
         return ""

@@ -65,6 +65,15 @@ def _piece(choice: Mapping[str, Any]) -> Piece:
     )
 
 
+def end_of(piece: Piece) -> tuple[int, ...]:
+    """The id of the end of sequence, where the piece ends with it: a token that has no part in the text."""
+    if piece.finish != "stop" or piece.stop is not None or not piece.tokens:
+        return ()
+    texts = piece.texts
+    silent = (not texts and not piece.text) or (texts and (not texts[-1] or "".join(texts[:-1]) == piece.text))
+    return piece.tokens[-1:] if silent else ()
+
+
 class Listed(NamedTuple):
     """One of the likeliest next tokens: its id (None where the server does not say), text, and log-probability."""
 

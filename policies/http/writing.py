@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.http.client import broken
-from policies.http.wire import Piece
+from policies.http.wire import Piece, end_of
 from policies.vocabulary import Growing
 from search.errors import ConfigError, PolicyError
 from search.steps import Delimiter, Tokens
@@ -90,7 +90,7 @@ class Draw:
             return
         ended = piece.finish == "stop" and piece.stop is None
         texts = list(piece.texts)
-        over = ended and (piece.tokens[-1:] and (piece.tokens[-1] in self._ends or _silent(piece, texts)))
+        over = ended and (piece.tokens[-1:] and (piece.tokens[-1] in self._ends or end_of(piece)))
         inside = len(piece.tokens) - bool(over)
         if "".join(texts[:inside]).startswith(piece.text) and texts:
             texts = texts[:inside]  # beyond a stop string the text is trimmed, and the tokens are not
@@ -159,8 +159,3 @@ class Draw:
             raise broken("the answer has no finish reason")
         logprobs = self._logprobs if self._ids or self._logprobs else ()
         return Segment(tuple(self._tokens), self._shown(), tuple(min(x, 0.0) for x in logprobs), self.finish)
-
-
-def _silent(piece: Piece, texts: list[str]) -> bool:
-    """Whether the last token has no part in the text: the end of sequence."""
-    return (not texts and not piece.text) or (bool(texts) and (not texts[-1] or "".join(texts[:-1]) == piece.text))
