@@ -157,7 +157,7 @@ def messages(prefix: Prefix) -> list[dict[str, str]]:
     try:
         chat: list[dict[str, str]] = json.loads(prefix.prompt.text)
     except ValueError:
-        chat = [{"role": "user", "content": prefix.prompt.text}]
+        raise PolicyError("a chat's prompt is messages, made by `prompt`: nothing can be written there") from None
     answer = ""
     for step in prefix.steps:
         if step.by == "user":

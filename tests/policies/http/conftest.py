@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from experiments.listen import listen
-from experiments.serving import Answer, Service, failed
+from experiments.serving import Answer, Asked, Service, failed
 from policies.http import Endpoint
 from policies.toy import Toy
 from search.types import Prefix, Segment
@@ -49,8 +46,6 @@ class Talk(httpx.AsyncBaseTransport, httpx.BaseTransport):
         raise AssertionError("it waits")
 
     async def _answer(self, request, body):
-        from experiments.serving import Asked
-
         self.headers.append(dict(request.headers))
         self.asked.append({"path": request.url.path, **(json.loads(body) if body else {})})
         answer = await self.service(Asked(request.method, request.url.path, dict(request.headers), body))
@@ -110,8 +105,6 @@ class Without:
             return failed(400, "no echo")
         if "stop_reason" in lacks:
             body.pop("include_stop_str_in_output", None)
-        from dataclasses import replace
-
         answer = await self.service(replace(asked, body=json.dumps(body).encode() if asked.body else b""))
         if "stop_reason" in lacks:
             for choice in answer.body.get("choices", ()):
@@ -165,30 +158,6 @@ async def garbled(asked, service):
     return Answer(200, {**answer.body, "choices": [{**c, "finish_reason": None} for c in answer.body["choices"]]})
 
 
-@contextmanager
-def loopback(service):
-    """The base URL of a real server on a free port, in a thread with an event loop of its own."""
-    ready, stop, found = threading.Event(), asyncio.Event(), {}
-
-    async def main():
-        found["loop"] = asyncio.get_running_loop()
-        server = await listen(service, "127.0.0.1", 0)
-        found["port"] = server.sockets[0].getsockname()[1]
-        ready.set()
-        await stop.wait()
-        server.close()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield f"http://127.0.0.1:{found['port']}/v1"
-    finally:
-        found["loop"].call_soon_threadsafe(stop.set)
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 @pytest.fixture
 def serve():
     """Makes an endpoint over a policy; gives it and its transport."""
@@ -210,8 +179,3 @@ def faults():
 
     Faults.status, Faults.torn, Faults.garbled = staticmethod(status), staticmethod(torn), staticmethod(garbled)
     return Faults
-
-
-@pytest.fixture
-def on_loopback():
-    return loopback

@@ -85,13 +85,11 @@ async def test_draws_are_those_of_the_policy_itself(until, lacks, serve):
 async def test_every_search_grows_the_tree_it_grows_over_the_policy_itself(serve, searches, worlds):
     world = worlds["pairs"]
     for name, search in searches.items():
+        if "writes" in getattr(search, "needs", ()):
+            continue  # the toy leaves out of its words what others wrote, and a server sees tokens alone
         endpoint, _ = serve(world.policy)
         async with endpoint:
-            try:
-                found = await _tree(search, world, endpoint)
-            except ConfigError as error:
-                assert "scores" in str(error) or "stages" in str(error), name
-                continue
+            found = await _tree(search, world, endpoint)
         assert found == await _tree(search, world, world.policy), name
 
 

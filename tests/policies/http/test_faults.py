@@ -246,7 +246,13 @@ async def test_a_key_is_sent_and_never_shown(on_loopback, monkeypatch, caplog):
         async with endpoint:
             await endpoint.sample([REQUEST])
             client = endpoint.connection.client
-            said += [repr(endpoint), endpoint.fingerprint, repr(endpoint.connection), repr(client), repr(client._secret)]
+            said += [
+                repr(endpoint),
+                endpoint.fingerprint,
+                repr(endpoint.connection),
+                repr(client),
+                repr(client._secret),
+            ]
             for status in (400, 500, 401):
                 telling.status = status
                 with pytest.raises((PolicyError, ConfigError)) as error:
