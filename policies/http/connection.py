@@ -172,14 +172,18 @@ async def connect(
     context = min((limit for limit in (told, max_context) if limit is not None), default=None)
     probe, reasons = Probe(client, name, extra), []
     for kind in ("tokens", "text", "chat") if route == "auto" else (route,):
-        rendering, reason = await asyncio.to_thread(_rendering, client, name, kind, tokenizer, template)
-        if rendering is None:
-            reasons.append(f"{kind}: {reason}")
+        try:
+            rendering, reason = await asyncio.to_thread(_rendering, client, name, kind, tokenizer, template)
+            if rendering is None:
+                reasons.append(f"{kind}: {reason}")
+                continue
+            if kind == "chat":
+                found = await probe.chat(context)
+            else:
+                found = await (probe.tokens if kind == "tokens" else probe.text)(rendering, context)
+        except PolicyError as error:  # no chat template, say
+            reasons.append(f"{kind}: {error}")
             continue
-        if kind == "chat":
-            found = await probe.chat(context)
-        else:
-            found = await (probe.tokens if kind == "tokens" else probe.text)(rendering, context)
         if isinstance(found, str):
             reasons.append(f"{kind}: {found}")
             continue
