@@ -44,7 +44,7 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             composed = compose("config", overrides=others)
-            settings: dict[str, Any] = OmegaConf.to_container(composed.policy, resolve=True)  # type: ignore[assignment]
+            settings: dict[str, Any] = OmegaConf.to_container(composed.policy, resolve=True)
         asyncio.run(serve(settings, **own))
     except ConfigError as error:
         return _fault(str(error))

@@ -56,10 +56,10 @@ class Asking:
         said[self.limit] = said.pop("max_tokens")
         if self.route == "chat":
             said["messages"] = prompt
-            if isinstance(prompt, list) and prompt and prompt[-1]["role"] == "assistant":  # type: ignore[index]
+            if isinstance(prompt, list) and prompt and prompt[-1]["role"] == "assistant":
                 said |= PREFILLS.get(self.prefill, {})
                 if self.prefill == "prefix":
-                    said["messages"] = [*prompt[:-1], {**prompt[-1], "prefix": True}]  # type: ignore[dict-item]
+                    said["messages"] = [*prompt[:-1], {**prompt[-1], "prefix": True}]
         else:
             said["prompt"] = prompt
         if self.logprobs and "logprobs" not in fields:

@@ -13,7 +13,6 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -161,16 +160,15 @@ class Client:
             if response.status_code != 200:
                 await response.aread()
             self._check(response)
-            async with aclosing(response.aiter_lines()) as lines:
-                async for line in lines:
-                    if not line.startswith("data:"):
-                        continue
-                    if (data := line.removeprefix("data:").strip()) == "[DONE]":
-                        return
-                    event = _json(data)
-                    if "error" in event:
-                        raise _Busy(f"the stream broke off: {str(event['error'])[:200]}")
-                    yield event
+            async for line in response.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                if (data := line.removeprefix("data:").strip()) == "[DONE]":
+                    return
+                event = _json(data)
+                if "error" in event:
+                    raise _Busy(f"the stream broke off: {str(event['error'])[:200]}")
+                yield event
         raise _Busy("the stream broke off")
 
     def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Connection:
                     answer = await self.client.post_once(self.asking.path, body)
                     used = usage(answer)
                     for piece in pieces(answer)[:n]:
-                        draws[piece.index].add(piece)
+                        draws[piece.place].add(piece)
                 for draw in draws:
                     if not draw.early:
                         draw.segment()  # one that has not ended is asked for again
@@ -111,7 +111,7 @@ class Connection:
                 if event.get("usage"):
                     used = usage(event)
                 for piece in pieces(event):
-                    draws[piece.index].add(piece)
+                    draws[piece.place].add(piece)
                 if draws[0].finish is Finish.STEP:  # our end, not the server's: after its own it sends the usage
                     break
         return used

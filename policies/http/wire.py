@@ -19,7 +19,7 @@ class Piece(NamedTuple):
     """What one choice of an answer, or of an event of a stream, adds.
 
     Attributes:
-        index: of the choice.
+        place: of the choice among those of the answer.
         text: as the server gives it.
         tokens: ids, () where it does not say.
         logprobs: nats, one per token, () where it does not say.
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
         stop: the stop string or token met, None for the end of sequence or where the server does not say.
     """
 
-    index: int
+    place: int
     text: str
     tokens: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
 def pieces(answer: Mapping[str, Any]) -> list[Piece]:
     """The choices of an answer or an event, in the order of their indices."""
-    return sorted(map(_piece, answer.get("choices") or ()), key=lambda piece: piece.index)
+    return sorted(map(_piece, answer.get("choices") or ()), key=lambda piece: piece.place)
 
 
 def _piece(choice: Mapping[str, Any]) -> Piece:
