@@ -89,7 +89,7 @@ class Reading(Hosted):
         return self.dtype, self.max_context, self.ids, self.separator
 
     async def _score(self, prefix: Prefix) -> Verdict:
-        loaded = self._ready
+        loaded, prefix = self._ready, prefix.judged
         # the longest beginning of the prefix whose steps have values already
         digests = [chain(b"", prefix.prompt)]
         for step in prefix.steps:
