@@ -12,7 +12,10 @@ from experiments.rows import read_rows
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml"))
 
 # what a choice cannot do without
-NEEDS = {"task=jsonl": ["task.path=problems.jsonl"]} | {
+NEEDS = {
+    "task=jsonl": ["task.path=problems.jsonl"],
+    "verifier=think_prm": ["verifier.policy.model=models/policy"],
+} | {
     choice: ["verifier.model=models/prm"]
     for choice in CHOICES
     if choice.startswith("verifier=") and "\nmodel: ???" in (CONF / f"{choice.replace('=', '/')}.yaml").read_text()
