@@ -56,7 +56,7 @@ class Likely(Told):
     """The same with likelihoods: "yes" has one nat a token, "no" two."""
 
     async def logprobs(self, prefixes, continuations):
-        self.log += [prefix.prompt.text + prefix.text for prefix in prefixes]
+        self.log.extend(prefix.prompt.text + prefix.text for prefix in prefixes)
         return [(-1.0 if one.text == "yes" else -2.0,) * len(one.tokens) for one in continuations]
 
 
