@@ -26,7 +26,9 @@ def check(composed: DictConfig, arguments: Sequence[str]) -> int:
     """Examines the verifier and prints what was found; the exit status: 1 if a law is broken."""
     settings: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
     parts = Parts.of(settings)
-    findings, speeds, count = asyncio.run(_check(parts, settings["limit"] or ITEMS, settings["offset"]))
+    findings, speeds, count = asyncio.run(
+        _check(parts, ITEMS if settings["limit"] is None else settings["limit"], settings["offset"])
+    )
     sys.stdout.write(f"{parts.verifier!r}\n{count} prefixes\n{told(findings, speeds)}\n")
     return 0 if all(each.holds for each in findings) else 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.item import Item
 from experiments.parts import Parts
 from search.errors import ConfigError
@@ -23,10 +25,11 @@ async def paths(parts: Parts, item: Item, count: int, *, greedy: bool = False) -
     found = []
     for number in range(count):
         node = s.root
+        how: dict[str, Any] = {"temperature": 0.0} if greedy and not number else {}
         for _ in range(LONGEST):
             if node.terminal:
                 break
-            (node,) = await s.expand(node, 1, **({"temperature": 0.0} if greedy and not number else {}))
+            (node,) = await s.expand(node, 1, **how)
         found.append(node.prefix)
     return found
 

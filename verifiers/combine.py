@@ -55,8 +55,9 @@ class Composed(ABC):
         def bound(part: Any) -> Any:
             return part.bind(item) if isinstance(part, Binds) else part
 
-        held = {name: getattr(self, name) for name in self._holds}
-        return replace(self, **{k: tuple(map(bound, v)) if isinstance(v, tuple) else bound(v) for k, v in held.items()})
+        held: dict[str, Any] = {name: getattr(self, name) for name in self._holds}
+        parts = {k: tuple(map(bound, v)) if isinstance(v, tuple) else bound(v) for k, v in held.items()}
+        return replace(self, **cast(Any, parts))
 
     @property
     def fingerprint(self) -> str:

@@ -69,24 +69,16 @@ async def earlier_steps_stay(verifier: Verifier, prefixes: Sequence[Prefix]) -> 
     Holds for process reward models that read from left to right; a judge that looks at the whole again need not keep
     it. Nothing is compared unless some of the prefixes begin others.
     """
-    known = {
-        prefix.digest: verdict.steps for prefix, verdict in zip(prefixes, await verifier.score(prefixes), strict=True)
-    }
-    for prefix in prefixes:
-        for count in range(1, len(prefix.steps)):
-            shorter = Prefix(prefix.prompt, prefix.steps[:count], prefix.question)
-            before, after = known.get(shorter.digest, ()), known[prefix.digest]
-            if (
-                before
-                and after
-                and not (
-                    len(after) > len(before)
-                    and all(abs(a - b) <= ROUNDING for a, b in zip(before, after[: len(before)], strict=True))
-                )
-            ):
-                raise AssertionError(
-                    f"earlier_steps_stay: {before} became {after} after {prefix.steps[-1].text[:40]!r}"
-                )
+    verdicts = await verifier.score(prefixes)
+    known = {(one.prompt, one.steps): verdict.steps for one, verdict in zip(prefixes, verdicts, strict=True)}
+    for (prompt, steps), after in known.items():
+        for count in range(1, len(steps)):
+            before = known.get((prompt, steps[:count]), ())
+            if not before or not after:
+                continue
+            same = all(abs(a - b) <= ROUNDING for a, b in zip(before, after, strict=False))
+            if not same or len(after) <= len(before):
+                raise AssertionError(f"earlier_steps_stay: {before} became {after} after {steps[-1].text[:40]!r}")
 
 
 LAWS: tuple[Law, ...] = (empty_batch, keeps_the_contract, judges_alike, batch_is_one_by_one, one_value_per_step)
