@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ def _chosen(settings: dict[str, Any]) -> list[Labelled]:
     names = dict.fromkeys(row.dataset for row in rows)
     if wanted is not None and wanted not in names:
         raise ConfigError("dataset", wanted, f"choose from {', '.join(names)}")
+    # files come sorted by label: a limit must not take one kind only
+    rows.sort(key=lambda row: blake2b(f"{row.key} {row.prefix.text}".encode(), digest_size=8).digest())
     each = ([row for row in rows if row.dataset == name] for name in names if wanted in (None, name))
     return [row for group in each for row in cut(group, settings["limit"], settings["offset"])]
 

@@ -150,7 +150,7 @@ def segments(*lines):
 
 def test_samples_of_the_reference_tasks_have_exact_labels():
     item = Item("a", "arithmetic", "Compute 2+3*4.")
-    path = Prefix(Segment((1,), "?"), segments("3*4=12\n\n", "2+12=15\n\n", "\\boxed{15}"), item.question)
+    path = Prefix(Segment((1,), "?"), segments("3*4=12, 2+12\n\n", "2+12=15\n\n", "\\boxed{15}"), item.question)
     found = judged(item, path)
     assert found.first_error == 1 and found.key == "a"
     puzzle = Item("p", "countdown", "Make 24 from 4 6.", fields={"numbers": (4, 6), "target": 24})

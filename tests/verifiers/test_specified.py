@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from tokenizers import normalizers
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from policies.tiny import add_head, checkpoint, sentence_piece, tokenizer
@@ -435,3 +436,32 @@ def test_a_fingerprint_tells_descriptions_apart(plain):
     prints = {spec(plain, form).fingerprint for form in (Chat(), Chat(system="s"), Plain(), Turns(), Answer())}
     prints |= {spec(plain, Chat(), **more).fingerprint for more in ({"pool": "min"}, {"calibration": Temperature(2.0)})}
     assert len(prints) == 7 and spec(plain, Chat(), memory="1MB").fingerprint in prints
+
+
+def test_a_pair_of_special_tokens_as_labels(tmp_path):
+    words = tokenizer(("<extra_0>", "<good>", "<bad>"), QWEN)
+    folder = str(checkpoint(tmp_path, "llama", hidden=32, tied=True, words=words))
+    (found,) = scores(spec(folder, Chat(), Labels(("<good>",), ("<bad>",))), prefix(*STEPS))
+    chat = [{"role": "user", "content": QUESTION}]
+    chat.append({"role": "assistant", "content": "<extra_0>".join(STEPS) + "<extra_0>"})
+    ids = words.encode(words.apply_chat_template(chat, tokenize=False))
+    labels = [words.convert_tokens_to_ids(label) for label in ("<good>", "<bad>")]
+    at = torch.tensor(ids) == words.convert_tokens_to_ids("<extra_0>")
+    assert found.steps == pytest.approx(label_probabilities(folder, ids, labels)[at].tolist(), abs=1e-4)
+
+
+def test_a_tokenizer_that_composes_characters_is_followed(tmp_path):
+    words = qwen()
+    words.backend_tokenizer.normalizer = normalizers.NFC()
+    path = add_head(checkpoint(tmp_path, "qwen2", hidden=32, words=words), "score", 2, "x", layers=2)
+    composed, apart = "caf\u00e9 = 1", "cafe\u0301 = 1"
+    one, other = scores(spec(str(path), Chat()), prefix(composed, "2"), prefix(apart, "2"))
+    assert one.steps == pytest.approx(other.steps, abs=1e-6)
+
+
+def test_a_tokenizer_that_changes_the_text_is_refused(tmp_path):
+    words = qwen()
+    words.backend_tokenizer.normalizer = normalizers.Lowercase()
+    path = add_head(checkpoint(tmp_path, "qwen2", hidden=32, words=words), "score", 2, "x")
+    with pytest.raises(VerifierError, match="tokenizer makes"):
+        scores(spec(str(path), Chat()), prefix("No", question="so"))
