@@ -13,7 +13,7 @@ from search.errors import ConfigError, VerifierError
 from search.ports import Likelihood, Policy, Renders, Writes, ability
 from search.seeds import seed_of
 from search.steps import Pattern
-from search.types import Cost, Finish, Prefix, Request, Sampling, Verdict
+from search.types import Cost, Finish, Prefix, Reply, Request, Sampling, Verdict
 from search.waves import gather
 from verifiers.combine import Composed
 from verifiers.form import filled, labelled
@@ -54,7 +54,8 @@ class Generative(Composed):
     it calls incorrect, as the published models do, or has a verdict on every step: what follows an incorrect step is
     incorrect too. Any other critique is malformed and does not count; where none is left, there is an error.
 
-    The critique is put before the policy a second time as text, cut where the question would begin.
+    The critique is put before the policy a second time as text, cut where the question would begin. One pass for each
+    prefix; what the policy reads and writes is `read`, since a budget of generated tokens is the search's own.
 
     Attributes:
         policy: writes; needs a chat template and `search.ports.Writes`.
@@ -111,7 +112,7 @@ class Generative(Composed):
         seeds = tuple(seed_of(self.seed, asked, sampling, i) for i in range(self.n))
         request = Request(asked, sampling, seeds)
         (reply,) = await self.policy.sample([request])
-        cost = checked_reply(request, reply).cost + Cost(passes=1)
+        cost = _read(checked_reply(request, reply)) + Cost(passes=1)
         found = await gather(
             self._critique(asked, segment.text, segment.finish, len(steps)) for segment in reply.segments
         )
@@ -176,10 +177,16 @@ class Generative(Composed):
             word = re.search(r"\w+", checked_reply(request, reply).segments[0].text)
             answer = word[0].lower() if word else ""
             known = {self.good.strip().lower(): 1.0, self.bad.strip().lower(): 0.0}
-            return known.get(answer), reply.cost
+            return known.get(answer), _read(reply)
         write = self._ability(Writes, "others cannot write into its answer").write
         labels = [write(self.good), write(self.bad)]
         good, bad = await likelihood.logprobs([asked, asked], labels)
         gap = math.fsum(bad) / len(bad) - math.fsum(good) / len(good)
         read = sum(len(asked.tokens) + len(label.tokens) for label in labels)  # at most: what is cached is not told
         return 1 / (1 + math.exp(gap)) if gap < 700 else 0.0, Cost(read=read)
+
+
+def _read(reply: Reply) -> Cost:
+    """What a critic took, as a verifier's cost."""
+    cost = reply.cost
+    return Cost(read=cost.prefilled + cost.generated, reused=cost.reused, seconds=cost.seconds)

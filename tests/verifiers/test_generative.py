@@ -82,7 +82,7 @@ def test_problem_and_steps_are_put_as_the_published_models_know_them():
     assert decided == asked + GOOD.removesuffix("\nIs the solution correct? Yes") + "\n\nIs the solution correct? "
     assert found.steps == (1.0, 1.0)
     assert found.value == pytest.approx(math.exp(-1) / (math.exp(-1) + math.exp(-2)))
-    assert found.cost.passes == 1 and found.cost.generated == 7
+    assert found.cost.passes == 1 and found.cost.generated == 0 and found.cost.read > 7 + 3
 
 
 def test_critiques_vote_on_each_step():
@@ -106,7 +106,7 @@ def test_malformed_critiques_do_not_count_and_alone_are_an_error():
 
 def test_without_likelihoods_the_policy_answers():
     found = verdict(Told((GOOD,)))
-    assert found.value == 1.0 and found.cost.generated == 14
+    assert found.value == 1.0 and found.cost == Cost(passes=1, read=20)
     with pytest.raises(VerifierError, match="none of 1"):
         verdict(Told((GOOD,)), good="certainly", bad="no")
 
@@ -156,4 +156,4 @@ def test_its_probability_is_that_of_the_model(tmp_path):
     )
     logits = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([words.encode(text)])).logits[0, -1]
     assert found.value == pytest.approx(logits[[y, n]].softmax(-1)[0].item(), abs=1e-4)
-    assert found.value == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-3) and found.cost.generated == 2
+    assert found.value == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-3) and found.cost.generated == 0
