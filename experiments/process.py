@@ -24,12 +24,14 @@ class Scored:
         key: of its problem, so that one half can choose what the other half is judged by.
         values: one in [0, 1] per step.
         first_error: 0-based; -1 where every step is right.
+        text: of the solution; "" where it is not known, and then it counts as different from all others.
     """
 
     dataset: str
     key: str
     values: tuple[float, ...]
     first_error: int
+    text: str = ""
 
     @property
     def labelled(self) -> list[tuple[float, bool]]:
@@ -43,7 +45,10 @@ class Quality:
     """What a table shows; None where it is not defined.
 
     Attributes:
-        auc: chance that a right step has a higher value than a wrong one, ties half.
+        auc: chance that a right step has a higher value than a wrong one, ties half, over all problems together. Hard
+            problems have more wrong steps, so this is high also for values that only tell hard from easy.
+        within: the same among the steps of one problem, mean over the problems with both kinds.
+        distinct: how many solutions are different from each other.
         error: expected calibration error: mean gap of value and share of right steps, over ten equal bins of values.
         f1: harmonic mean of `wrong` and `right`, as ProcessBench has it (Zheng et al. 2024, arXiv 2412.06559).
         wrong: share of the solutions with an error whose first step below the threshold is the first wrong one.
@@ -53,8 +58,10 @@ class Quality:
 
     solutions: int
     faulty: int
+    distinct: int
     steps: int
     auc: float | None
+    within: float | None
     error: float | None
     f1: float | None
     wrong: float | None
@@ -79,8 +86,10 @@ def quality(rows: Sequence[Scored], threshold: float | None = None) -> Quality:
     return Quality(
         solutions=len(rows),
         faulty=sum(row.first_error >= 0 for row in rows),
+        distinct=len({(row.key, row.text or i) for i, row in enumerate(rows)}),
         steps=len(labelled),
         auc=auc(scores, labels),
+        within=within(rows),
         error=calibration_error(scores, labels) if len(scores) else None,
         f1=f1(wrong, right),
         wrong=wrong,
@@ -123,6 +132,19 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # equal scores share the mean of their ranks
     return float((ranks[labels].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def within(rows: Sequence[Scored]) -> float | None:
+    """The mean over problems of the area among a problem's own steps; None where no problem has both kinds."""
+    problems: dict[str, list[tuple[float, bool]]] = {}
+    for row in rows:
+        problems.setdefault(row.key, []).extend(row.labelled)
+    areas = [
+        auc(np.array([value for value, _ in pairs]), np.array([label for _, label in pairs], bool))
+        for pairs in problems.values()
+    ]
+    known = [area for area in areas if area is not None]
+    return float(np.mean(known)) if known else None
 
 
 def calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -32,7 +32,21 @@ from experiments.report import table
 from search.errors import ConfigError, VerifierError
 from search.ports import Binds, Verifier
 
-HEAD = ("data", "solutions", "faulty", "steps", "AUC", "calib. err", "F1", "wrong", "right", "threshold", "unread")
+HEAD = (
+    "data",
+    "solutions",
+    "distinct",
+    "faulty",
+    "steps",
+    "AUC",
+    "within",
+    "calib. err",
+    "F1",
+    "wrong",
+    "right",
+    "threshold",
+    "unread",
+)
 
 
 def measure(composed: DictConfig, arguments: Sequence[str]) -> int:
@@ -55,8 +69,8 @@ def measure(composed: DictConfig, arguments: Sequence[str]) -> int:
         missing = sum(unread.values()) if name == "all" else unread[name]
         q = quality(chosen, threshold) if chosen else None
         figures[name] = {**(asdict(q) if q else {}), "unread": missing}
-        numbers = (q.auc, q.error, q.f1, q.wrong, q.right, q.threshold) if q else (None,) * 6
-        counts = (q.solutions, q.faulty, q.steps) if q else (0, 0, 0)
+        numbers = (q.auc, q.within, q.error, q.f1, q.wrong, q.right, q.threshold) if q else (None,) * 7
+        counts = (q.solutions, q.distinct, q.faulty, q.steps) if q else (0,) * 4
         lines.append([name, *map(str, counts), *("-" if x is None else f"{x:.3f}" for x in numbers), str(missing)])
     sys.stdout.write(table(HEAD, lines, text_columns=1) + "\n")
     if settings["out"]:
@@ -107,7 +121,7 @@ async def _values(verifier: Verifier, row: Labelled) -> Scored:
         values = (*(each.value for each in await bound.score(beginnings)), verdict.value)
     if len(values) != len(row.prefix.steps):
         raise VerifierError(f"{len(values)} step values came back for {len(row.prefix.steps)} steps")
-    return Scored(row.dataset, row.key, tuple(values), row.first_error)
+    return Scored(row.dataset, row.key, tuple(values), row.first_error, row.prefix.text)
 
 
 def _chosen(settings: dict[str, Any]) -> list[Labelled]:

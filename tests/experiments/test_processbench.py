@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from experiments.commandline import CONF
 from experiments.item import Item
 from experiments.labels import checker, from_file, judged
+from experiments.parts import Parts
+from experiments.paths import paths
 from experiments.process import Scored, auc, best_threshold, calibration_error, f1, quality
 from experiments.processbench import main
 from search.errors import ConfigError, VerifierError
@@ -212,3 +217,29 @@ def test_wrong_settings_are_one_sentence(labels, monkeypatch, capsys):
     ):
         assert run(monkeypatch, *toy, *wrong) == 2
         assert "is not valid" in capsys.readouterr().err
+
+
+async def test_samples_of_a_problem_are_drawn_and_not_the_greedy_path(monkeypatch):
+    """Copies of one path would count every step several times and make any figure look surer than it is."""
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        toy = ["policy=toy", "verifier=toy", "task=toy", "steps=token"]
+        parts = Parts.of(OmegaConf.to_container(compose("processbench", overrides=toy), resolve=True))
+        plain = Parts.of(OmegaConf.to_container(compose("processbench"), resolve=True))
+    assert parts.step.temperature > 0 and plain.step.temperature > 0
+    drawn = await paths(parts, parts.task.items()[0], 6)
+    assert len({path.text for path in drawn}) > 3
+
+
+def test_the_area_within_a_problem_does_not_reward_telling_hard_from_easy():
+    # easy problems get 0.9, hard ones 0.1, whatever the step; hard ones have more wrong steps
+    rows = [row([0.9, 0.9, 0.9], 2, f"easy{i}") for i in range(9)] + [row([0.1, 0.1], 1, f"hard{i}") for i in range(9)]
+    rows += [row([0.9] * 5, -1, f"easy{i}") for i in range(9)] + [row([0.1], 0, f"hard{i}") for i in range(9)]
+    found = quality(rows, 0.5)
+    assert found.auc > 0.7 and found.within == 0.5
+    assert quality([row([0.9, 0.2], 1, "a"), row([0.1, 0.3], 1, "b")], 0.5).within == 0.5, "1 and 0"
+
+
+def test_copies_are_counted():
+    same = Scored("d", "k", (0.5,), -1, "text")
+    assert quality([same, same, Scored("d", "k", (0.5,), -1, "other")], 0.5).distinct == 2
+    assert quality([row([0.5], -1), row([0.5], -1)], 0.5).distinct == 2, "texts that are not known"
