@@ -1,0 +1,312 @@
+"""The process that watches a program: starts it once per test, reads what it writes, and ends it with all its own.
+
+It is trusted and out of the program's reach: the first process of its namespace, another user, or (with limits alone)
+a process the program may not signal. It sees the inputs of tests but never what is expected.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verifiers.grade.code import harness, isolate, wire
+
+TICK = 0.05  # seconds between looks at a program that runs
+TAIL = 4096  # bytes kept of what goes to standard error
+CLOCK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+OUT, ERROR, RESULT = "out", "error", "result"
+
+
+@dataclass
+class Test:
+    """A test under way.
+
+    Attributes:
+        main: the process whose end is the end of the test.
+        pipes: what is read, by file number.
+        data: what has been read.
+    """
+
+    main: int
+    pipes: dict[int, str]
+    data: dict[str, bytearray] = field(default_factory=lambda: {OUT: bytearray(), ERROR: bytearray(), RESULT: bytearray()})
+    began: float = field(default_factory=time.monotonic)
+    reaped: float = 0.0  # processor time of processes that have ended
+    status: int | None = None
+    broken: str = ""  # the limit that was broken
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process under `pid`; [] where the system does not tell."""
+    found: list[int] = []
+    for task in _names(f"/proc/{pid}/task"):
+        with suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                found += [int(child), *descendants(int(child))]
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def end_all(pid: int) -> None:
+    """Kill a process and everything under it."""
+    for each in [pid, *descendants(pid)]:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(each, signal.SIGKILL)
+
+
+def reap() -> bool:
+    """Clear away every child that has ended, waiting a moment; whether any is left."""
+    until = time.monotonic() + 0.2
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            if time.monotonic() > until:
+                return True
+            time.sleep(0.001)
+
+
+class Supervisor:
+    """Serves one run over its channel: first the program, then tests, each answered when it has ended.
+
+    Args:
+        channel: a connected socket.
+        base: where scratch folders are made; "" for one in memory.
+        kind: "namespaces", "limits" or "none".
+        users: how many there are in our namespace.
+    """
+
+    def __init__(self, channel: int, base: str, kind: str, users: int):
+        self.channel, self.base, self.kind, self.users = channel, base, kind, users
+        self.scratch = isolate.SCRATCH
+        self._mounted = False
+
+    def serve(self) -> None:
+        """Until the other end hangs up."""
+        message = wire.receive(self.channel)
+        if message is None:
+            return
+        job = message[0]
+        limits = job["limits"]
+        limits["nproc"] = limits["processes"] + (0 if self.users > 1 else _running())
+        while (message := wire.receive(self.channel)) is not None:
+            self._clean(limits)
+            head, payload = self._test(job, message[1])
+            wire.send(self.channel, head, payload)
+        if self.base:
+            _remove(self.scratch)
+
+    def _clean(self, limits: dict[str, Any]) -> None:
+        """An empty scratch folder."""
+        if self.kind == "namespaces":
+            isolate.fresh_scratch(limits["scratch"], self._mounted)
+            self._mounted = True
+            return
+        if self._mounted:
+            _remove(self.scratch)
+        self.scratch = tempfile.mkdtemp(dir=self.base)
+        self._mounted = True
+
+    def _test(self, job: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+        test = self._start(job, payload)
+        limits = job["limits"]
+        watch = select.poll()
+        end = os.pidfd_open(test.main)
+        for fd in (*test.pipes, end):
+            watch.register(fd, select.POLLIN | select.POLLHUP)
+        while not test.broken:
+            ready = [fd for fd, _ in watch.poll(1000 * TICK)]
+            for fd in ready:
+                if fd != end and not self._read(test, fd, limits):
+                    watch.unregister(fd)
+            if end in ready:
+                break
+            if not test.broken:
+                test.broken = self._over(test, limits)
+        os.close(end)
+        self._end(test, limits)
+        return self._report(test, limits)
+
+    def _start(self, job: dict[str, Any], payload: bytes) -> Test:
+        """Fork what the test needs."""
+        given = os.memfd_create("input")
+        os.write(given, payload) if len(payload) < 1 << 20 else _write(given, payload)
+        os.lseek(given, 0, os.SEEK_SET)
+        nothing = os.open("/dev/null", os.O_RDWR)
+        names = (OUT, ERROR, RESULT)
+        ends = {name: os.pipe() for name in names}
+        out, error, result = (ends[name][1] for name in names)
+        if job["mode"] == "check":
+            here, there = (end.detach() for end in harness.pair())
+            self._fork(job, 1, [nothing, nothing, nothing, here], harness.play)
+            main = self._fork(job, 0, [given, nothing, error, there, result], harness.judge)
+            os.close(here)
+            os.close(there)
+        else:
+            main = self._fork(job, 1, [given, out, error, result], harness.run)
+        for fd in (given, nothing, out, error, result):
+            os.close(fd)
+        for name in names:
+            os.set_blocking(ends[name][0], False)
+        return Test(main, {ends[name][0]: name for name in names})
+
+    def _fork(self, job: dict[str, Any], user: int, files: list[int], target: Any) -> int:
+        """Run `target` in a process of its own behind all walls, with `files` as its first files."""
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 70
+        try:
+            os.setsid()
+            high = [os.dup2(fd, 100 + place) for place, fd in enumerate(files)]
+            for place, fd in enumerate(high):
+                os.dup2(fd, place)
+            os.closerange(len(files), 1024)
+            harness.settle(self.scratch)
+            isolate.shut(self.kind, job["limits"], self.scratch, user if self.users > 1 else None)
+            status = target(job)
+        finally:
+            os._exit(status)
+
+    def _read(self, test: Test, fd: int, limits: dict[str, Any]) -> bool:
+        """Take what a pipe holds; False at its end."""
+        name = test.pipes[fd]
+        try:
+            chunk = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return True
+        kept = test.data[name]
+        kept += chunk
+        if name == ERROR:
+            del kept[:-TAIL]
+        elif len(kept) > limits["output"]:
+            del kept[limits["output"] :]
+            test.broken = "output"
+        return bool(chunk)
+
+    def _processes(self) -> Iterator[tuple[int, float, int]]:
+        """Number, processor time and resident private bytes of everything that runs."""
+        for pid in descendants(os.getpid()):
+            with suppress(OSError, IndexError, ValueError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                seconds = sum(map(int, fields[11:15])) / CLOCK
+                pages = Path(f"/proc/{pid}/statm").read_text().split()
+                yield pid, seconds, PAGE * (int(pages[1]) - int(pages[2]))
+
+    def _over(self, test: Test, limits: dict[str, Any]) -> str:
+        """The limit that is broken now; "" for none."""
+        if time.monotonic() - test.began > limits["wall"]:
+            return "wall"
+        processes = list(self._processes())
+        if test.reaped + sum(seconds for _, seconds, _ in processes) > limits["cpu"]:
+            return "cpu"
+        if len(processes) > limits["processes"] + 8:
+            return "processes"
+        if sum(private for *_, private in processes) > limits["memory"] and _shared_out(processes) > limits["memory"]:
+            return "memory"
+        self._reap(test)
+        return ""
+
+    def _reap(self, test: Test, options: int = os.WNOHANG) -> bool:
+        """Clear away children that have ended, the one that is watched left out; whether there are more."""
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | options)
+            if found is None or (found.si_pid == test.main and test.status is None and options):
+                return found is not None
+            pid, status, usage = os.wait4(found.si_pid, 0)
+        except ChildProcessError:
+            return False
+        test.reaped += usage.ru_utime + usage.ru_stime
+        if pid == test.main:
+            test.status = status
+        return True
+
+    def _end(self, test: Test, limits: dict[str, Any]) -> None:
+        """Kill what still runs, clear it away, and read what it had written."""
+        while True:
+            if self.kind == "namespaces":
+                with suppress(ProcessLookupError):
+                    os.kill(-1, signal.SIGKILL)
+            else:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(test.main, signal.SIGKILL)
+                for pid in descendants(os.getpid()):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            if not self._reap(test, 0):
+                break
+        for fd in test.pipes:
+            if test.broken != "output":
+                before = -1
+                while before != (before := sum(map(len, test.data.values()))) and not test.broken:
+                    self._read(test, fd, limits)
+            os.close(fd)
+
+    def _report(self, test: Test, limits: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        assert test.status is not None
+        return {
+            "broken": test.broken,
+            "code": os.waitstatus_to_exitcode(test.status),
+            "seconds": round(test.reaped, 6),
+            "result": bytes(test.data[RESULT]).decode(errors="replace"),
+            "error": bytes(test.data[ERROR]).decode(errors="replace"),
+        }, bytes(test.data[OUT])
+
+
+def _shared_out(processes: list[tuple[int, float, int]]) -> int:
+    """Resident bytes of several processes, what they share counted once."""
+    total = 0
+    for pid, *_ in processes:
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
+def _running() -> int:
+    """Threads of this user now, which count towards the limit of programs that run as the same user."""
+    mine, count = os.getuid(), 0
+    for name in _names("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == mine:
+                    count += len(_names(f"/proc/{name}/task"))
+    return count
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _remove(folder: str) -> None:
+    """Delete a scratch folder, whatever rights a program left in it."""
+    for place, folders, _ in os.walk(folder):
+        with suppress(OSError):
+            os.chmod(place, stat.S_IRWXU)
+        for name in folders:
+            with suppress(OSError):
+                if not os.path.islink(os.path.join(place, name)):
+                    os.chmod(os.path.join(place, name), stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
