@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     parser.add_argument("file", metavar="FILE", help='rows {"code", "tests", "fn_name"}; - reads standard input')
     parser.add_argument("--isolation", choices=get_args(Isolation), default="auto", help="none: for trusted programs")
     parser.add_argument("--cpu", type=float, default=ours.cpu, help="seconds of processor time per test")
-    parser.add_argument("--wall", type=float, default=ours.wall, help="seconds of wall time per test; 0: from cpu")
+    parser.add_argument("--wall", type=float, default=ours.wall, help="seconds a test may wait; 0: as cpu")
     parser.add_argument("--memory", type=int, default=ours.memory, help="bytes")
     parser.add_argument("--tolerance", type=float, default=rules.tolerance, help="of decimal fractions")
     parser.add_argument("--workers", type=int, default=0, help="programs at once; 0: one per processor")

@@ -18,7 +18,8 @@ class Limits:
 
     Attributes:
         cpu: seconds of processor time, all its processes together.
-        wall: seconds of wall time, for programs that wait; 0 takes twice `cpu` and ten.
+        wall: seconds in which it neither computes nor queues for a processor, so that a busy machine costs a program
+            nothing; 0 takes as many as `cpu`.
         memory: bytes: of the address space of each process, and resident in all together.
         processes: processes and threads at once.
         file: bytes of one file.
@@ -38,7 +39,7 @@ class Limits:
         if not 0 < self.cpu <= 3600:
             raise ConfigError("cpu", self.cpu, "give a number of seconds in (0, 3600]")
         if not 0 <= self.wall <= 36000:
-            raise ConfigError("wall", self.wall, "give 0 (twice cpu and ten) or a number of seconds up to 36000")
+            raise ConfigError("wall", self.wall, "give 0 (as cpu) or a number of seconds up to 36000")
         if self.memory < 1 << 26:
             raise ConfigError("memory", self.memory, "give at least 67108864 bytes (64 MiB)")
         for name in ("processes", "file", "scratch", "output"):
@@ -47,8 +48,8 @@ class Limits:
 
     @property
     def patience(self) -> float:
-        """Seconds of wall time, whichever way they were given."""
-        return self.wall or 2 * self.cpu + 10
+        """Seconds it may wait, whichever way they were given."""
+        return self.wall or self.cpu
 
 
 @dataclass(frozen=True, slots=True)

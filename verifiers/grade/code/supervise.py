@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifiers.grade.code import harness, isolate, wire
 
@@ -203,25 +203,17 @@ class Supervisor:
             test.broken = "output"
         return bool(chunk)
 
-    def _processes(self) -> Iterator[tuple[int, float, int]]:
-        """Number, processor time and resident private bytes of everything that runs."""
-        for pid in descendants(os.getpid()):
-            with suppress(OSError, IndexError, ValueError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                seconds = sum(map(int, fields[11:15])) / CLOCK
-                pages = Path(f"/proc/{pid}/statm").read_text().split()
-                yield pid, seconds, PAGE * (int(pages[1]) - int(pages[2]))
-
     def _over(self, test: Test, limits: dict[str, Any]) -> str:
         """The limit that is broken now; "" for none."""
-        if time.monotonic() - test.began > limits["wall"]:
-            return "wall"
-        processes = list(self._processes())
-        if test.reaped + sum(seconds for _, seconds, _ in processes) > limits["cpu"]:
+        processes = list(_processes())
+        used = test.reaped + sum(each.seconds for each in processes)
+        if used > limits["cpu"]:
             return "cpu"
+        if time.monotonic() - test.began - used - sum(each.queued for each in processes) > limits["wall"]:
+            return "wall"
         if len(processes) > limits["processes"] + 8:
             return "processes"
-        if sum(private for *_, private in processes) > limits["memory"] and _shared_out(processes) > limits["memory"]:
+        if sum(each.private for each in processes) > limits["memory"] and _shared_out(processes) > limits["memory"]:
             return "memory"
         self._reap(test)
         return ""
@@ -272,12 +264,37 @@ class Supervisor:
         }, bytes(test.data[OUT])
 
 
-def _shared_out(processes: list[tuple[int, float, int]]) -> int:
+class _Process(NamedTuple):
+    """A process that runs: its number, seconds of processor time, seconds in the queue for a processor, and resident
+    bytes of its own.
+    """
+
+    pid: int
+    seconds: float
+    queued: float
+    private: int
+
+
+def _processes() -> Iterator[_Process]:
+    """Everything under this process."""
+    for pid in descendants(os.getpid()):
+        with suppress(OSError, IndexError, ValueError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            queued = 0
+            for task in _names(f"/proc/{pid}/task"):
+                with suppress(OSError, IndexError, ValueError):  # a kernel may not count it
+                    queued += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[1])
+            pages = Path(f"/proc/{pid}/statm").read_text().split()
+            private = PAGE * (int(pages[1]) - int(pages[2]))
+            yield _Process(pid, sum(map(int, fields[11:15])) / CLOCK, queued / 1e9, private)
+
+
+def _shared_out(processes: list[_Process]) -> int:
     """Resident bytes of several processes, what they share counted once."""
     total = 0
-    for pid, *_ in processes:
+    for each in processes:
         with suppress(OSError):
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            for line in Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total

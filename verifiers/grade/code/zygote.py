@@ -22,7 +22,6 @@ from verifiers.grade.code import filters, harness, isolate, kernel, supervise
 def main() -> None:
     """Serve the socket whose number is the first argument; the second one: "namespaces", "limits" or "none"."""
     link, kind = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
-    os.setsid()
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     users = 1
