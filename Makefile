@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint table bench clean
+.PHONY: help demo test golden lint table bench clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -15,6 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 help:
 	@echo "make demo    search a few real problems with the small models that ship with the project"
 	@echo "make test    the test suite            (ARGS='-k beam' passes arguments to pytest)"
+	@echo "make golden  writes the small trees of tests/golden again; look at the difference"
 	@echo "make lint    ruff and mypy"
 	@echo "make table   the searches on 100 hard puzzles of the game of 24, at one limit of tokens (DATA=folder)"
 	@echo "make bench   the benchmarks            (NAME=tree for one of them)"
@@ -36,6 +37,10 @@ demo: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)
+
+golden: $(READY)
+	@GOLDEN=write $(RUN) -m pytest -q tests/golden
+	@git diff --stat tests/golden
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .

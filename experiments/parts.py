@@ -45,6 +45,7 @@ class Parts:
 
     Attributes:
         verifier: None for searches and selections that need no scores.
+        roles: other policies the search asks, by role.
         step: how a step is drawn.
         whole: how a completion is drawn.
         limits: of the budget of one item under one seed, by name; None is no limit.
@@ -56,6 +57,7 @@ class Parts:
     task: Task
     policy: Policy
     verifier: Verifier | None
+    roles: Mapping[str, Policy]
     search: Search
     select: Selector
     step: Sampling
@@ -81,6 +83,7 @@ class Parts:
             task=build("task", settings["task"]),
             policy=build("policy", settings["policy"]),
             verifier=build("verifier", settings["verifier"]) if settings["verifier"] else None,
+            roles={role: build(f"roles.{role}", fields) for role, fields in settings["roles"].items()},
             search=build("search", settings["search"]),
             select=build("select", settings["select"]),
             step=step,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from experiments.item import Item
 from experiments.parts import Parts, under
@@ -18,6 +19,7 @@ from search.budget import Budget
 from search.errors import ConfigError
 from search.events import Sink
 from search.journal import Journal, Journaled, JournaledVerifier
+from search.needs import check
 from search.ports import Binds, Describes, Renders, ability
 from search.run import Outcome, run
 from search.session import Session
@@ -54,9 +56,11 @@ class Runner:
             self.store.drop_journals()
 
     async def _start(self, progress: Progress) -> None:
+        parts = self.parts
+        check(parts.search, parts.policy, parts.verifier, parts.roles)
         async with AsyncExitStack() as stack:
-            for name in ("task", "policy", "verifier"):
-                part = getattr(self.parts, name)
+            named: dict[str, Any] = {"task": parts.task, "policy": parts.policy, "verifier": parts.verifier}
+            for name, part in (named | {f"roles.{role}": policy for role, policy in parts.roles.items()}).items():
                 if hasattr(part, "__aenter__"):
                     try:
                         await stack.enter_async_context(part)
@@ -76,7 +80,7 @@ class Runner:
     def fingerprints(self) -> dict[str, str]:
         """Of the parts that describe themselves, by role."""
         found = {}
-        for role, part in (("policy", self.parts.policy), ("verifier", self.parts.verifier)):
+        for role, part in {"policy": self.parts.policy, "verifier": self.parts.verifier, **self.parts.roles}.items():
             if part is not None:
                 if (described := ability(part, Describes)) is None:
                     raise ConfigError(role, part, "give it a `fingerprint` (search.ports.Describes)")
@@ -140,6 +144,7 @@ class Runner:
             question=item.question,
             step=self.parts.step,
             whole=self.parts.whole,
+            roles={role: Journaled(policy, journal, role) for role, policy in self.parts.roles.items()},
             seed=seed,
             sinks=sinks,
         )

@@ -127,6 +127,8 @@ class Embedded:
     async def _sample(self, request: Request) -> Reply:
         loaded, sampling = self._ready, request.sampling
         ids = loaded.ids(request.prefix.tokens)
+        if request.top:
+            return await self._list(ids, request.top)
         limit = min(sampling.max_tokens, loaded.engine.context - len(ids))
         if limit < 1:
             cut = Segment((), "", (), Finish.LENGTH)
@@ -151,6 +153,19 @@ class Embedded:
         )
         return Reply(tuple(map(loaded.segment, drawn.draws)), cost)
 
+    async def _list(self, ids: tuple[int, ...], top: int) -> Reply:
+        """The likeliest next tokens; none, but the end of the path, where the context is full."""
+        loaded = self._ready
+        if len(ids) >= loaded.engine.context:
+            raise PolicyError(f"{len(ids)} tokens fill the context of {loaded.engine.context}: none can follow")
+        outputs = await loaded.engine.read(ids, len(ids) - 1)
+        logprobs = outputs.values[-1, : len(loaded.vocabulary)].log_softmax(-1)
+        best = logprobs.sort(descending=True, stable=True)
+        listed = zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True)
+        tally = outputs.tally
+        cost = Cost(1, tally.prefilled, tally.reused, policy_calls=1, seconds=tally.seconds)
+        return Reply(tuple(loaded.listed(ids, token, logprob) for token, logprob in listed), cost)
+
     async def logprobs(
         self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]
     ) -> Sequence[tuple[float, ...]]:
@@ -169,6 +184,25 @@ class Embedded:
         ids = before + loaded.ids(continuation.tokens)
         outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True)
         return tuple(outputs.values[:, 0].tolist())
+
+    def vocabulary_size(self) -> int:
+        """Tokens of the tokenizer that the model has logits for."""
+        return min(len(self._ready.vocabulary), self.engine.vocabulary)
+
+    def write(self, text: str) -> Segment:
+        """`text` as the tokenizer splits it, special tokens recognised where they are written."""
+        return Segment(self._ready.vocabulary.encode(text), text)
+
+    def turn(self, text: str) -> Segment:
+        """The user's next turn: what the chat template puts between an answer and the reply to `text`."""
+        asked: list[Mapping[str, str]] = [{"role": "user", "content": "?"}]
+        said = [*asked, {"role": "assistant", "content": "!"}, {"role": "user", "content": text}]
+        before, whole = self.prompt(asked).text + "!", self.prompt(said).text
+        if not whole.startswith(before):
+            raise ConfigError("model", self.model, "its chat template rewrites earlier turns: give no further turns")
+        rendered = whole.removeprefix(before)
+        ended = next((end for end in self._ready.end_texts if rendered.startswith(end)), "")
+        return Segment(self._ready.vocabulary.encode(rendered.removeprefix(ended)), text)
 
     def retain(self, prefix: Prefix) -> None:
         """A hint: `prefix` will be continued; of what must be forgotten it goes last."""
@@ -192,6 +226,23 @@ class _Loaded:
         if not 0 <= min(tokens) <= max(tokens) < self.engine.vocabulary:
             raise PolicyError(f"the prefix has ids beyond this model's vocabulary of {self.engine.vocabulary}")
         return tokens
+
+    @property
+    def end_texts(self) -> list[str]:
+        """The end-of-sequence tokens as a template writes them."""
+        tokenizer = self.vocabulary.tokenizer
+        return [tokenizer.convert_ids_to_tokens(i) for i in sorted(self.ends)]
+
+    def listed(self, before: tuple[int, ...], token: int, logprob: float) -> Segment:
+        """One token as a segment; its text is what it adds to that of `before`."""
+        if token in self.ends:
+            return Segment((token,), "", (logprob,), Finish.EMPTY)
+        growing = Growing(self.vocabulary)
+        for known in before[-4:]:  # a character has four bytes at most
+            growing.add(known)
+        held = len(growing.text)
+        growing.add(token)
+        return Segment((token,), growing.text[held:], (logprob,))
 
     def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
         boundary = sampling.until

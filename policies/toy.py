@@ -18,7 +18,7 @@ class Toy:
     """Words written letter by letter, a Markov chain with an end.
 
     A letter is a token (its code point); steps end where `Sampling.until` says, e.g. `steps.Tokens(1)` for one letter
-    per step. After `length` letters the word ends for sure.
+    per step. What others write into a word is no part of it. After `length` letters the word ends for sure.
 
     Attributes:
         letters: the alphabet, without ".".
@@ -55,8 +55,19 @@ class Toy:
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment:
         """The contents of the messages, joined by spaces; one token per character."""
-        text = " ".join(message["content"] for message in messages)
+        return self.write(" ".join(message["content"] for message in messages))
+
+    def write(self, text: str) -> Segment:
+        """One token per character."""
         return Segment(tuple(map(ord, text)), text)
+
+    def turn(self, text: str) -> Segment:
+        """As `write`; a new turn begins a new word."""
+        return self.write(text)
+
+    def vocabulary_size(self) -> int:
+        """The letters and the end."""
+        return len(self.letters) + 1
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
         return [self._reply(request) for request in requests]
@@ -87,10 +98,22 @@ class Toy:
         return {letter: (1 - end) / len(self.letters) for letter in self.letters} | ({END: end} if end else {})
 
     def _reply(self, request: Request) -> Reply:
-        word = request.prefix.text
+        word = "".join(step.text for step in request.prefix.reply if step.by == "policy")
+        if request.top:
+            return self._list(word, request)
         segments = tuple(self._draw(word, request.sampling, random.Random(seed)) for seed in request.seeds)
         generated = sum(len(segment.tokens) for segment in segments)
         return Reply(segments, Cost(generated=generated, prefilled=len(request.prefix.tokens), policy_calls=1))
+
+    def _list(self, word: str, request: Request) -> Reply:
+        """The likeliest letters after `word`; of equal ones the one named first."""
+        ranked = sorted(self.distribution(word).items(), key=lambda item: -item[1])[: request.top]
+        ends = (Finish.EMPTY if letter == END else Finish.STEP for letter, _ in ranked)
+        segments = tuple(
+            Segment((ord(letter),), letter.replace(END, ""), (math.log(p),), finish)
+            for (letter, p), finish in zip(ranked, ends, strict=True)
+        )
+        return Reply(segments, Cost(generated=1, prefilled=len(request.prefix.tokens), policy_calls=1))
 
     def _draw(self, word: str, sampling: Sampling, rng: random.Random) -> Segment:
         text, tokens, logprobs = "", [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TypeVar
@@ -23,11 +24,27 @@ def one_each(asked: int, answers: Sequence[T], error: type[Exception]) -> Sequen
 
 def checked_reply(request: Request, reply: Reply) -> Reply:
     """`reply`, if it answers `request` by the contract of `search.ports.Policy`; raises PolicyError otherwise."""
+    if request.top:
+        return _checked_list(request, reply)
     if len(reply.segments) != len(request.seeds):
         raise PolicyError(f"{len(reply.segments)} segments came back for {len(request.seeds)} seeds")
     for segment in reply.segments:
         if fault := _fault(request, segment):
             raise PolicyError(f"segment {segment.text!r}: {fault}")
+    _check_cost(reply.cost, PolicyError)
+    return reply
+
+
+def _checked_list(request: Request, reply: Reply) -> Reply:
+    """`reply`, if it lists different tokens, likeliest first, each with its log-probability."""
+    listed = reply.segments
+    logprobs = [segment.logprobs[0] for segment in listed if len(segment.logprobs) == 1 == len(segment.tokens)]
+    if not 0 < len(listed) <= request.top or len(logprobs) < len(listed):
+        raise PolicyError(f"{len(listed)} segments came back for the {request.top} likeliest tokens, or not of a token")
+    if logprobs != sorted(logprobs, reverse=True) or len({s.tokens for s in listed}) < len(listed):
+        raise PolicyError(f"the likeliest tokens are not different, likeliest first: {[s.text for s in listed]}")
+    if not math.fsum(map(math.exp, logprobs)) <= 1 + 1e-2:  # 16-bit arithmetic
+        raise PolicyError("the probabilities of the likeliest tokens add up to more than 1")
     _check_cost(reply.cost, PolicyError)
     return reply
 

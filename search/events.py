@@ -35,14 +35,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Draws after `parent` gave `node`: a new one, or one more time one that was there."""
+    """Draws after `parent` gave `node`, a new one or one more time one that was there; or it was put there."""
 
     kind: ClassVar[Literal["added"]] = "added"
     seq: int
     seconds: float
     node: int
     parent: int
-    draws: int  # how many of the draws of this call gave it, at least 1
+    draws: int  # how many of the draws of this call gave it; 0 for a node that was listed or written, not drawn
     whole: bool  # True: drawn to the end of sequence; False: drawn as a step
     segment: Segment | None  # None for a node that was there
 
@@ -68,6 +68,18 @@ class Simulated:
     seconds: float
     node: int
     segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A policy was asked something outside the tree."""
+
+    kind: ClassVar[Literal["asked"]] = "asked"
+    seq: int
+    seconds: float
+    by: str  # the role of the policy
+    prompt: Segment
+    answers: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,7 @@ class Finished:
     spent: Cost
 
 
-Event = Started | Added | Scored | Simulated | Backed | Noted | Pruned | Charged | Finished
+Event = Started | Added | Scored | Simulated | Asked | Backed | Noted | Pruned | Charged | Finished
 Sink = Callable[[Event], None]
 
 _CLASSES: dict[str, Any] = {cls.kind: cls for cls in get_args(Event)}

@@ -111,17 +111,18 @@ class Journaled:
     """A policy that answers from the journal what it answered before.
 
     Attributes:
+        role: what it is to the search; policies of other roles may share the journal.
         asked: requests that reached the model.
         replayed: requests answered from the journal.
     """
 
-    def __init__(self, policy: Policy, journal: Journal):
-        self.inner, self.journal = policy, journal
+    def __init__(self, policy: Policy, journal: Journal, role: str = "policy"):
+        self.inner, self.journal, self.role = policy, journal, role
         self.asked = self.replayed = 0
-        journal.claim("policy", _fingerprint("policy", policy))
+        journal.claim(role, _fingerprint(role, policy))
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        records = [self.journal.get(_request_key(request)) for request in requests]
+        records = [self.journal.get(self._request_key(request)) for request in requests]
         missing = [request for request, record in zip(requests, records, strict=True) if record is None]
         self.asked, self.replayed = self.asked + len(missing), self.replayed + len(requests) - len(missing)
         fresh = iter(await self._ask(missing) if missing else [])
@@ -132,8 +133,13 @@ class Journaled:
         for request, reply in zip(requests, replies, strict=True):
             checked_reply(request, reply)
             segments = [segment_to_json(segment) for segment in reply.segments]
-            self.journal.put(_request_key(request), {"segments": segments, "cost": cost_to_json(reply.cost)})
+            self.journal.put(self._request_key(request), {"segments": segments, "cost": cost_to_json(reply.cost)})
         return list(replies)
+
+    def _request_key(self, request: Request) -> str:
+        role = () if self.role == "policy" else (self.role,)
+        listed = (request.top,) if request.top else ()
+        return _key(request.prefix.digest.hex(), request.sampling, request.seeds, *listed, *role)
 
 
 class JournaledVerifier:
@@ -170,10 +176,6 @@ def _fingerprint(role: str, part: Policy | Verifier) -> str:
         raise ConfigError(role, part, "give it a `fingerprint` (search.ports.Describes), or run without a journal")
     fingerprint: str = described.fingerprint
     return fingerprint
-
-
-def _request_key(request: Request) -> str:
-    return _key(request.prefix.digest.hex(), request.sampling, request.seeds)
 
 
 def _prefix_key(prefix: Prefix) -> str:

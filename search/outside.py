@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from search.ports import Policy
 from search.types import Prefix, Reply, Request, Verdict
 
 
@@ -20,16 +22,27 @@ class Outside:
     outcome = await task
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inner: Policy | None = None) -> None:
+        """`inner` is a policy whose abilities, such as writing text as tokens, are asked in place of this one's."""
+        self.inner = inner
+        self._asked_of: dict[int, str] = {}
         self._open: dict[int, tuple[Request | Prefix, asyncio.Future[Any]]] = {}
         self._count = 0
         self._asked = asyncio.Event()
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        return await self._answers(requests)
+        return await self.answers(requests, "policy")
 
     async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
-        return await self._answers(prefixes)
+        return await self.answers(prefixes, "verifier")
+
+    def role(self, role: str, inner: Policy | None = None) -> Policy:
+        """A policy for another role, answered from outside too."""
+        return _Role(self, role, inner)
+
+    def asked(self, number: int) -> str:
+        """Who is asked question `number`: "policy", "verifier" or another role."""
+        return self._asked_of[number]
 
     async def ask(self, task: asyncio.Task[Any], settle: int = 8) -> dict[int, Request | Prefix]:
         """The open questions by number; {} once `task`, the search, has ended.
@@ -48,14 +61,28 @@ class Outside:
     def tell(self, number: int, answer: Reply | Verdict) -> None:
         """Answers an open question; KeyError for one that is not open."""
         _, future = self._open.pop(number)
+        del self._asked_of[number]
         future.set_result(answer)
 
-    async def _answers(self, questions: Sequence[Request | Prefix]) -> list[Any]:
+    async def answers(self, questions: Sequence[Request | Prefix], role: str) -> list[Any]:
+        """What is told, in the order of `questions`."""
         futures = []
         for question in questions:
             future = asyncio.get_running_loop().create_future()
-            self._open[self._count] = question, future
+            self._open[self._count], self._asked_of[self._count] = (question, future), role
             self._count += 1
             futures.append(future)
         self._asked.set()
         return list(await asyncio.gather(*futures))
+
+
+@dataclass(frozen=True)
+class _Role:
+    """A policy of another role."""
+
+    outside: Outside
+    name: str
+    inner: Policy | None
+
+    async def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        return await self.outside.answers(requests, self.name)

@@ -37,6 +37,31 @@ class KeepsPrefixes(Protocol):
 
 
 @runtime_checkable
+class Enumerates(Protocol):
+    """Lists the likeliest next tokens: answers requests with `Request.top`."""
+
+    def vocabulary_size(self) -> int:
+        """How many tokens there are, the end of sequence included; asking for more gives as many."""
+        ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """Turns text into the policy's tokens, so that others than the policy can write into a prefix."""
+
+    def write(self, text: str) -> Segment:
+        """`text` as a segment that was not sampled."""
+        ...
+
+    def turn(self, text: str) -> Segment:
+        """The user's next turn after an answer that has ended, by the model's chat template, ready for the reply.
+
+        Raises ConfigError where the template does not continue what it wrote before.
+        """
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Log-probabilities (nats, temperature 1) of given continuations, one tuple per pair, one number per token."""
 

@@ -24,17 +24,20 @@ def number_from_json(x: float | None) -> float:
 
 def segment_to_json(segment: Segment) -> dict[str, Any]:
     """All of a segment, as a JSON object."""
+    by = {} if segment.by == "policy" else {"by": segment.by}
     return {
         "tokens": list(segment.tokens),
         "text": segment.text,
         "logprobs": list(segment.logprobs),
         "finish": segment.finish.value,
+        **by,
     }
 
 
 def segment_from_json(data: Mapping[str, Any]) -> Segment:
     """The segment behind its JSON form."""
-    return Segment(tuple(data["tokens"]), data["text"], tuple(data["logprobs"]), Finish(data["finish"]))
+    finish, by = Finish(data["finish"]), data.get("by", "policy")
+    return Segment(tuple(data["tokens"]), data["text"], tuple(data["logprobs"]), finish, by)
 
 
 def cost_to_json(cost: Cost) -> dict[str, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from search.errors import BudgetExhausted
+from search.needs import check
 from search.ports import Grader
 from search.select import Best, SameText, Selector
 from search.session import Session
@@ -17,7 +18,8 @@ class Search(Protocol):
     """A frozen dataclass whose fields are the hyper-parameters of a paper.
 
     Called on a session it grows the tree and returns the complete node it nominates, or None to leave the choice to
-    the selection. `BudgetExhausted` passes through it: every search is anytime.
+    the selection. `BudgetExhausted` passes through it: every search is anytime. It may say what it cannot do without
+    (`needs`, see `search.needs`).
     """
 
     async def __call__(self, s: Session) -> Node | None: ...
@@ -56,10 +58,12 @@ async def run(
 ) -> Outcome:
     """Runs `search`; when it nominates no node, `select` chooses among the answers of the tree.
 
-    The selection scores what it needs and the budget allows. `select` is `Best()` if not given; without a `grader`
+    Raises ConfigError before anything is spent if what the search needs is missing. The selection scores what it needs
+    and the budget allows. `select` is `Best()` if not given; without a `grader`
     answers are equal when their texts are.
     """
     select, grader = select or Best(), grader or SameText()
+    check(search, session.policy, session.verifier, session.roles)
     answer, stopped = None, "done"
     try:
         answer = await search(session)

@@ -7,16 +7,16 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 from search.budget import JUDGING, SAMPLING, Budget
 from search.contract import checked_reply, checked_verdict, one_each
-from search.errors import BudgetExhausted, ConfigError, PolicyError, VerifierError
+from search.errors import ConfigError, PolicyError, VerifierError
 from search.events import (
     Added,
+    Asked,
     Backed,
     Charged,
     Event,
@@ -28,33 +28,14 @@ from search.events import (
     Sink,
     Started,
 )
-from search.ports import KeepsPrefixes, Policy, Verifier, ability
+from search.order import Order
+from search.ports import KeepsPrefixes, Policy, Renders, Verifier, Writes, ability
+from search.seeds import seed_of
 from search.tree import Node, Tree
-from search.types import Cost, Prefix, Request, Sampling, Segment, Verdict
+from search.types import Cost, Prefix, Reply, Request, Sampling, Segment, Verdict
+from search.waves import gather
 
-T = TypeVar("T")
-
-
-def seed_of(seed: int, prefix: Prefix, sampling: Sampling, draw: int) -> int:
-    """The seed, in [0, 2**63), of draw number `draw` after `prefix`: a function of content, not of schedule."""
-    content = prefix.digest + draw.to_bytes(8, "little") + repr(sampling).encode()
-    return int.from_bytes(blake2b(content, digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little") >> 1
-
-
-async def gather(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Awaits all; results in order.
-
-    What is in flight is paid for, so errors are raised only after all calls have ended: the first that is a fault,
-    else the first `BudgetExhausted`.
-
-    Parallelism goes by waves: choose nodes, gather one call each, go on. Coroutines that run freely side by side and
-    gather in between make their next calls in an order that depends on replies, and then the tree does too.
-    """
-    done = await asyncio.gather(*calls, return_exceptions=True)
-    errors = [result for result in done if isinstance(result, BaseException)]
-    if errors:
-        raise next((error for error in errors if not isinstance(error, BudgetExhausted)), errors[0])
-    return [result for result in done if not isinstance(result, BaseException)]
+__all__ = ["Session", "gather", "seed_of"]
 
 
 class Session:
@@ -70,6 +51,10 @@ class Session:
         step: how a step is drawn; has a boundary.
         whole: how a completion is drawn; has none.
         seed: in [0, 2**63). Two sessions with the same seed and prompt see the same draws.
+        roles: other policies an algorithm may ask, by role ("draft", "judge" ...).
+
+    Verbs that draw take `by`, the role of the policy that draws, and fields of `Sampling` that replace those of `step`
+    or `whole`: `s.expand(node, 1, temperature=0.0)`. Their draws of one node are numbered together.
     """
 
     def __init__(
@@ -82,6 +67,7 @@ class Session:
         question: str = "",
         step: Sampling,
         whole: Sampling,
+        roles: Mapping[str, Policy] | None = None,
         seed: int = 0,
         sinks: Sequence[Sink] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -96,9 +82,11 @@ class Session:
         self.policy, self.verifier, self.budget = policy, verifier, budget or Budget()
         self.step, self.whole, self.seed = step, whole, seed
         self.rng = random.Random(f"{seed} {self.root.prefix.digest.hex()}")
+        self.roles = roles or {}
         self._sinks, self._clock, self._began, self._seq = sinks, clock, clock(), 0
+        self._answers: Counter[tuple[str, bytes]] = Counter()  # draws outside the tree, by role and prompt
         self._judging: set[Node] = set()
-        self._last: asyncio.Event | None = None  # set when the latest call so far has taken effect
+        self._in_order = Order()  # charges, nodes and events follow the order of calls
         self._turn = asyncio.Lock()  # draws go out one after the other, in the order of the calls
         self._in_flight = 0  # tokens that draws which have gone out may still cost
         self._landed = asyncio.Event()
@@ -114,19 +102,62 @@ class Session:
         """Since the session began."""
         return self._clock() - self._began
 
-    async def expand(self, node: Node, k: int) -> list[Node]:
+    async def expand(self, node: Node, k: int, *, by: str = "policy", **how: Any) -> list[Node]:
         """Draws `k` next steps after `node` (k >= 1) and adds them; the distinct children drawn, first seen first."""
-        return self._grow(node, await self._draw(node, k, whole=False), whole=False)
+        return self._grow(node, await self._draw(node, k, False, by, how), whole=False)
 
-    async def complete(self, node: Node) -> Node:
+    async def complete(self, node: Node, *, by: str = "policy", **how: Any) -> Node:
         """Draws one completion of `node` to the end of sequence and adds it as one child."""
-        (leaf,) = self._grow(node, await self._draw(node, 1, whole=True), whole=True)
+        (leaf,) = self._grow(node, await self._draw(node, 1, True, by, how), whole=True)
         return leaf
 
-    async def simulate(self, node: Node, n: int = 1) -> tuple[Segment, ...]:
+    async def simulate(self, node: Node, n: int = 1, *, by: str = "policy", **how: Any) -> tuple[Segment, ...]:
         """Draws `n` completions of `node` to the end of sequence (n >= 1); the tree does not grow."""
-        segments = await self._draw(node, n, whole=True)
+        segments = await self._draw(node, n, True, by, how)
         self._emit(Simulated, node=node.id, segments=segments)
+        return segments
+
+    async def branch(self, node: Node, k: int) -> list[Node]:
+        """Adds the `k` likeliest next tokens after `node` (k >= 1), a child each, likeliest first; fewer if there are.
+
+        `child.segment.logprobs[0]` is the token's log-probability at temperature 1. Nothing is drawn: asked again it
+        gives the same nodes. The policy has to list tokens (`search.ports.Enumerates`).
+        """
+        _open(node, k)
+        async with self._turn:
+            await self._granted(1, 1)
+        request = Request(node.prefix, Sampling(max_tokens=1), (), top=k)
+        segments = (await self._reply(node, self.policy, request, 1)).segments
+        return [self._put(node, segment) for segment in segments]
+
+    def extend(self, node: Node, text: str, *, by: Literal["environment", "user"] = "environment") -> Node:
+        """Adds a child that the policy did not write: a result, or the user's next turn, also after an answer.
+
+        The policy has to take text (`search.ports.Writes`); raises ConfigError if it does not.
+        """
+        if node.terminal and not (by == "user" and node.complete):
+            raise ValueError(f"nothing can follow {node}: its path has ended")
+        if (writer := ability(self.policy, Writes)) is None:
+            raise ConfigError("policy", self.policy, "it takes no text written by others (search.ports.Writes)")
+        segment = writer.turn(text) if by == "user" else writer.write(text)
+        return self._put(node, replace(segment, by=by))
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], n: int = 1, *, by: str = "policy", **how: Any
+    ) -> tuple[Segment, ...]:
+        """`n` answers (n >= 1) of a policy to a chat outside the tree (a vote, a critique), charged to the root."""
+        policy = self._policy(by)
+        if (renders := ability(policy, Renders)) is None:
+            raise ConfigError(by, policy, "it has no chat template (search.ports.Renders)")
+        prefix, sampling = Prefix(renders.prompt(messages)), replace(self.whole, **how)
+        async with self._turn:
+            tokens = await self._granted(n, sampling.max_tokens)
+            first = self._answers[by, prefix.digest]
+            self._answers[by, prefix.digest] += n
+        seeds = tuple(seed_of(self.seed, prefix, sampling, first + i) for i in range(n))
+        request = Request(prefix, replace(sampling, max_tokens=tokens), seeds)
+        segments = (await self._reply(self.root, policy, request, n * tokens)).segments
+        self._emit(Asked, by=by, prompt=prefix.prompt, answers=segments)
         return segments
 
     async def score(self, nodes: Sequence[Node]) -> list[float]:
@@ -168,25 +199,33 @@ class Session:
         """Emits the last event; for `search.run`, not for algorithms."""
         self._emit(Finished, stopped=stopped, answer=answer.id if answer else None, spent=self.budget.spent)
 
-    async def _draw(self, node: Node, k: int, whole: bool) -> tuple[Segment, ...]:
-        if k < 1:
-            raise ValueError(f"{k} draws asked for; at least 1 is needed")
-        if node.terminal:
-            raise ValueError(f"nothing can follow {node}: its path has ended")
-        sampling = self.whole if whole else self.step
+    async def _draw(self, node: Node, k: int, whole: bool, by: str, how: Mapping[str, Any]) -> tuple[Segment, ...]:
+        _open(node, k)
+        policy, sampling = self._policy(by), replace(self.whole if whole else self.step, **how)
         async with self._turn:
             tokens = await self._granted(k, sampling.max_tokens)
             first = node.reserve(k, whole)  # before the reply: numbers follow the order of calls
         seeds = tuple(seed_of(self.seed, node.prefix, sampling, first + i) for i in range(k))
         request = Request(node.prefix, replace(sampling, max_tokens=tokens), seeds)
-        self._in_flight += k * tokens
+        return (await self._reply(node, policy, request, k * tokens)).segments
+
+    def _policy(self, by: str) -> Policy:
+        if by == "policy":
+            return self.policy
+        if by not in self.roles:
+            raise ConfigError(f"roles.{by}", None, "this search asks a policy of its own in this role: give one")
+        return self.roles[by]
+
+    async def _reply(self, node: Node, policy: Policy, request: Request, tokens: int) -> Reply:
+        """What `policy` answers, charged to `node`; `tokens` is the most it may generate."""
+        self._in_flight += tokens
         try:
-            (reply,) = one_each(1, await self._in_order(self.policy.sample([request])), PolicyError)
+            (reply,) = one_each(1, await self._in_order(policy.sample([request])), PolicyError)
             self._charge(node, checked_reply(request, reply).cost)
         finally:
-            self._in_flight -= k * tokens
+            self._in_flight -= tokens
             self._landed.set()
-        return reply.segments
+        return reply
 
     async def _granted(self, k: int, tokens: int) -> int:
         """Tokens that each of `k` draws may take, `tokens` if the budget allows it; raises BudgetExhausted.
@@ -207,6 +246,14 @@ class Session:
             self._emit(Added, node=child.id, parent=node.id, draws=count, whole=whole, segment=new)
         return list(draws)
 
+    def _put(self, node: Node, segment: Segment) -> Node:
+        """The child by a segment that was not drawn."""
+        before = len(self.tree)
+        child = self.tree.add(node, segment, draws=0)
+        if child.id >= before:
+            self._emit(Added, node=child.id, parent=node.id, draws=0, whole=False, segment=segment)
+        return child
+
     async def _judge(self, todo: Sequence[Node]) -> list[Verdict]:
         """Verdicts of `todo`; even for none it waits for the calls before it, which may be judging what we need."""
         if self.verifier is None:
@@ -223,21 +270,6 @@ class Session:
         one_each(len(todo), verdicts, VerifierError)
         return [checked_verdict(node.prefix, verdict) for node, verdict in zip(todo, verdicts, strict=True)]
 
-    async def _in_order(self, call: Awaitable[T]) -> T:
-        """Returns after every call made before it has: charges, nodes and events follow the order of calls."""
-        before, mine = self._last, asyncio.Event()
-        self._last = mine
-        try:
-            result = await call
-            await asyncio.sleep(0)  # even an instant model lets the other coroutines of a wave make their calls
-            return result
-        finally:
-            try:
-                if before:
-                    await before.wait()
-            finally:
-                mine.set()
-
     def _charge(self, node: Node, cost: Cost) -> None:
         """The one place where cost is counted: in the budget, in the node and in the events."""
         self.budget.charge(cost)
@@ -249,6 +281,13 @@ class Session:
         self._seq += 1
         for sink in self._sinks:
             sink(record)
+
+
+def _open(node: Node, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"{k} asked for; at least 1 is needed")
+    if node.terminal:
+        raise ValueError(f"nothing can follow {node}: its path has ended")
 
 
 def _finite(name: str, x: float) -> float:

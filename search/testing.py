@@ -24,6 +24,7 @@ from search.batching import Batched, BatchedVerifier
 from search.budget import SAMPLING, Budget
 from search.journal import Journal, Journaled, JournaledVerifier
 from search.outside import Outside
+from search.ports import Policy, Verifier
 from search.run import Search
 from search.tree import Tree
 from search.types import Cost, Prefix, Reply, Request, Segment, Verdict
@@ -44,7 +45,7 @@ async def pays_once(search: Search, world: World) -> None:
     for prompt in world.prompts:
         around = Budget(clock=still)
         budget, ledger = Budget(parent=around, clock=still), Ledger(world)
-        trial = await replace(world, policy=ledger, verifier=ledger).run(search, prompt, budget)
+        trial = await ledger.kept.run(search, prompt, budget)
         charged = sum((event.cost for event in trial.seen if isinstance(event, events.Charged)), Cost())
         for found in (budget.spent, around.spent, trial.outcome.spent, trial.outcome.tree.cost, charged):
             _same("pays_once", found, ledger.paid)
@@ -55,11 +56,11 @@ async def ignores_the_schedule(search: Search, world: World) -> None:
     alone = [(await world.run(search, prompt)).record() for prompt in world.prompts]
     for size in (1, 7, 64):
         policy, verifier = Batched(world.policy, size), BatchedVerifier(world.verifier, size)
-        together = await replace(world, policy=policy, verifier=verifier).run_all(search)
+        roles = {role: Batched(other, size) for role, other in world.roles.items()}
+        together = await replace(world, policy=policy, verifier=verifier, roles=roles).run_all(search)
         _same(f"ignores_the_schedule, batches of {size}", [trial.record() for trial in together], alone)
     for seed in range(4):
-        late = Late(world, random.Random(seed))
-        together = await replace(world, policy=late, verifier=late).run_all(search)
+        together = await Late(world, random.Random(seed)).delayed.run_all(search)
         _same(f"ignores_the_schedule, delays {seed}", [trial.record() for trial in together], alone)
 
 
@@ -74,11 +75,14 @@ async def may_be_driven(search: Search, world: World) -> None:
     for prompt in world.prompts:
         called = (await world.run(search, prompt)).record()
         for order in orders:
-            outside = Outside()
-            task = asyncio.create_task(replace(world, policy=outside, verifier=outside).run(search, prompt))
+            outside = Outside(world.policy)
+            roles = {role: outside.role(role, policy) for role, policy in world.roles.items()}
+            driven = replace(world, policy=outside, verifier=outside, roles=roles)
+            task = asyncio.create_task(driven.run(search, prompt))
             while questions := await outside.ask(task):
                 for number in order(list(questions)):
-                    outside.tell(number, await _answer(world, questions[number]))
+                    policy = world.roles.get(outside.asked(number), world.policy)
+                    outside.tell(number, await _answer(policy, world.verifier, questions[number]))
             _same("may_be_driven", (await task).record(), called)
 
 
@@ -111,8 +115,7 @@ async def replays(search: Search, world: World) -> None:
 async def resumes(search: Search, world: World, kills: int = 4) -> None:
     """Killed at random awaits, its journal torn, and run again, it ends as if nothing had happened."""
     rng = random.Random(0)
-    late = Late(world, rng)
-    world = replace(world, policy=late, verifier=late)
+    world = Late(world, rng).delayed
     for prompt in world.prompts[:2]:
         with TemporaryDirectory() as folder:
             (whole, asked), rounds = await _until(None, _journaled(search, world, prompt, Path(folder) / "whole"))
@@ -131,13 +134,13 @@ async def stops_in_time(search: Search, world: World) -> None:
     """No call is started across a limit, a strict one is kept; the best answer so far is the answer."""
     prompt = world.prompts[0]
     free = Ledger(world)
-    await replace(world, policy=free, verifier=free).run(search, prompt, Budget(clock=still))
+    await free.kept.run(search, prompt, Budget(clock=still))
     for kind in LIMITS:
         needed = free.calls if kind == "wall" else getattr(free.paid, kind)
         for limit, strict in product((0, needed / 3, needed * 2 / 3, needed + 1), (False, True)):
             ledger = Ledger(world)
             ledger.budget = budget = Budget({kind: limit}, strict=strict, clock=ledger.now)
-            trial = await replace(world, policy=ledger, verifier=ledger).run(search, prompt, budget)
+            trial = await ledger.kept.run(search, prompt, budget)
             outcome, law = trial.outcome, f"stops_in_time, {kind}={limit} of {needed}, strict={strict}"
             _true(law, outcome.stopped in ("done", kind), outcome.stopped)
             _true(law, (outcome.answer is None) == (not outcome.tree.answers()), outcome.answer)
@@ -161,18 +164,19 @@ LAWS: tuple[Law, ...] = (
 )
 
 
-async def _answer(world: World, question: Request | Prefix) -> Reply | Verdict:
+async def _answer(policy: Policy, verifier: Verifier, question: Request | Prefix) -> Reply | Verdict:
     if isinstance(question, Request):
-        return (await world.policy.sample([question]))[0]
-    return (await world.verifier.score([question]))[0]
+        return (await policy.sample([question]))[0]
+    return (await verifier.score([question]))[0]
 
 
 async def _journaled(search: Search, world: World, prompt: Segment, path: Path) -> tuple[Trial, int]:
     """The run through a journal, and how many questions reached the models."""
     with Journal(path) as journal:
         policy, verifier = Journaled(world.policy, journal), JournaledVerifier(world.verifier, journal)
-        trial = await replace(world, policy=policy, verifier=verifier).run(search, prompt)
-        return trial, policy.asked + verifier.asked
+        roles = {role: Journaled(other, journal, role) for role, other in world.roles.items()}
+        trial = await replace(world, policy=policy, verifier=verifier, roles=roles).run(search, prompt)
+        return trial, policy.asked + verifier.asked + sum(other.asked for other in roles.values())
 
 
 async def _until(limit: int | None, coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, int]:

@@ -37,7 +37,7 @@ class Node:
         children: distinct continuations, in order of insertion.
         score: the verifier's value in [0, 1]; nan before it is asked.
         step_scores: values in [0, 1] the verifier gave to the steps of the path; () if it gives none.
-        times: draws that gave this node, at least 1 (the root: 1).
+        times: draws that gave this node; 1 for one that was not drawn (the root, a listed token, an inserted text).
         draws: next steps drawn after this node; the number of the next such draw.
         completions: draws after this node to the end of sequence; the number of the next such draw.
         visits: values backed up through this node.
@@ -149,13 +149,17 @@ class Tree:
         """Of the deepest node."""
         return max(node.depth for node in self.nodes)
 
-    def add(self, parent: Node, segment: Segment) -> Node:
-        """The child of `parent` by `segment`, in constant time; the same segment again is one node counted twice."""
-        content = (segment.tokens, segment.text, segment.finish)
+    def add(self, parent: Node, segment: Segment, draws: int = 1) -> Node:
+        """The child of `parent` by `segment`, in constant time; the same segment again is one node counted twice.
+
+        A node that was not drawn (`draws` = 0) counts once, however often it is added.
+        """
+        content = (segment.tokens, segment.text, segment.finish, segment.by)
         if (known := parent._child.get(content)) is not None:
-            known.times += 1
+            known.times += draws
             return known
         node = Node(len(self.nodes), parent, segment, parent.prefix + segment)
+        node.times = max(draws, 1)
         parent.children.append(node)
         parent._child[content] = node
         self.nodes.append(node)
@@ -245,8 +249,9 @@ class Tree:
         match event:
             case Added(parent=parent, node=id, draws=draws, whole=whole, segment=segment):
                 if segment is not None:
-                    self.add(nodes[parent], segment).times = 0
-                nodes[id].times += draws
+                    self.add(nodes[parent], segment, draws)
+                else:
+                    nodes[id].times += draws
                 nodes[parent].reserve(draws, whole)
             case Scored(node=id, value=value, steps=steps):
                 nodes[id].score, nodes[id].step_scores = value, steps

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from search.errors import ConfigError
 
@@ -29,6 +29,9 @@ class Boundary(Protocol):
         ...
 
 
+Author = Literal["policy", "environment", "user"]
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """What is appended to a prefix at once: the prompt, one step, or everything up to the end.
@@ -37,14 +40,16 @@ class Segment:
         tokens: ids, the truth; () only from a policy that declares it has none.
         text: what the ids decode to, the end-of-sequence token left out.
         logprobs: nats, one per token, of the distribution sampled from (after temperature, top-k and top-p);
-            () for prompts.
+            () for prompts and whatever else was not sampled.
         finish: why it ends.
+        by: who wrote it: the policy; its environment (a result put into the answer); the user (a turn of the chat).
     """
 
     tokens: tuple[int, ...]
     text: str
     logprobs: tuple[float, ...] = ()
     finish: Finish = Finish.STEP
+    by: Author = "policy"
 
     @property
     def mean_logprob(self) -> float:
@@ -54,7 +59,8 @@ class Segment:
 
 def chain(digest: bytes, segment: Segment) -> bytes:
     """The digest (16 bytes) of a prefix with digest `digest` and `segment` appended."""
-    return blake2b(repr((segment.tokens, segment.text)).encode(), key=digest, digest_size=16).digest()
+    content = (segment.tokens, segment.text) if segment.by == "policy" else (segment.tokens, segment.text, segment.by)
+    return blake2b(repr(content).encode(), key=digest, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,20 @@ class Prefix:
         return tuple(token for segment in (self.prompt, *self.steps) for token in segment.tokens)
 
     @property
+    def reply(self) -> tuple[Segment, ...]:
+        """The answer so far: the steps, or those since the user's latest turn."""
+        turns = [i for i, step in enumerate(self.steps) if step.by == "user"]
+        return self.steps[turns[-1] + 1 :] if turns else self.steps
+
+    @property
+    def judged(self) -> Prefix:
+        """The prompt and the reply without the turns between: what a verifier reads."""
+        return self if len(reply := self.reply) == len(self.steps) else Prefix(self.prompt, reply, self.question)
+
+    @property
     def text(self) -> str:
-        """The answer so far, without the prompt."""
-        return "".join(step.text for step in self.steps)
+        """Of the reply."""
+        return "".join(step.text for step in self.reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +146,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Sample one segment per seed after `prefix`; equal seeds give equal segments."""
+    """Sample one segment per seed after `prefix`; equal seeds give equal segments.
+
+    With `top` above 0 nothing is drawn: asked are the likeliest next tokens (`search.ports.Enumerates`), likeliest
+    first, each as a segment of one token, with its log-probability at temperature 1.
+    """
 
     prefix: Prefix
     sampling: Sampling
-    seeds: tuple[int, ...]  # 0 <= seed < 2**63
+    seeds: tuple[int, ...]  # 0 <= seed < 2**63; () with `top`
+    top: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ class World:
     verifier: Verifier
     prompts: Sequence[Segment]
     step: Sampling
+    roles: Mapping[str, Policy] = field(default_factory=dict)
     whole: Sampling = Sampling()
     select: Selector = Best()
     grader: Grader = SameText()
@@ -45,6 +46,7 @@ class World:
             budget or Budget(self.limits, strict=True, clock=still),
             step=self.step,
             whole=self.whole,
+            roles=self.roles,
             seed=self.seed,
             sinks=[seen.append],
             clock=still,
@@ -54,6 +56,25 @@ class World:
     async def run_all(self, search: Search) -> list[Trial]:
         """All problems at once."""
         return await gather(self.run(search, prompt) for prompt in self.prompts)
+
+    def through(self, sample: Call, verifier: Verifier) -> World:
+        """The same world, its policies asked through `sample`."""
+        roles = {role: Through(policy, sample) for role, policy in self.roles.items()}
+        return replace(self, policy=Through(self.policy, sample), verifier=verifier, roles=roles)
+
+
+Call = Callable[[Policy, Sequence[Request]], Awaitable[Sequence[Reply]]]
+
+
+@dataclass(frozen=True)
+class Through:
+    """A policy asked through somebody else: `sample(inner, requests)`."""
+
+    inner: Policy
+    call: Call
+
+    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        return await self.call(self.inner, requests)
 
 
 @dataclass(frozen=True)
@@ -90,10 +111,15 @@ class Ledger:
         """A clock: one second per call."""
         return float(self.calls)
 
-    async def sample(self, requests: Sequence[Request]) -> list[Reply]:
+    @property
+    def kept(self) -> World:
+        """The world, with everything in it on the account."""
+        return self.world.through(self._sample, self)
+
+    async def _sample(self, policy: Policy, requests: Sequence[Request]) -> list[Reply]:
         self._called(SAMPLING)
         slow = Cost(seconds=0.25)
-        replies = [replace(r, cost=r.cost + slow) for r in await self.world.policy.sample(requests)]
+        replies = [replace(r, cost=r.cost + slow) for r in await policy.sample(requests)]
         self.paid = sum((reply.cost for reply in replies), self.paid)
         return replies
 
@@ -121,9 +147,14 @@ class Late:
     def fingerprint(self) -> str:
         return "late"
 
-    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
+    @property
+    def delayed(self) -> World:
+        """The world, with everything in it late."""
+        return self.world.through(self._sample, self)
+
+    async def _sample(self, policy: Policy, requests: Sequence[Request]) -> Sequence[Reply]:
         await self._wait()
-        return await self.world.policy.sample(requests)
+        return await policy.sample(requests)
 
     async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
         await self._wait()

@@ -129,19 +129,24 @@ SEARCHES = {
     "astar-local": AStar(width=3, frontier="local"),
 }
 
+ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}
+
 PROMPTS = tuple(text(f"q{number}") for number in range(3))
 
 WORLDS = {
-    "letters": World(Toy(), Hidden("abcab"), PROMPTS, Sampling(until=Tokens(1))),
-    "pairs": World(Toy("ab", length=7, end=0.2), Hidden("abba"), PROMPTS, Sampling(until=Tokens(2)), seed=1),
+    "letters": World(Toy(), Hidden("abcab"), PROMPTS, Sampling(until=Tokens(1)), ROLES),
+    "pairs": World(Toy("ab", length=7, end=0.2), Hidden("abba"), PROMPTS, Sampling(until=Tokens(2)), ROLES, seed=1),
     # every step is cut by the token limit: no search that goes by steps finds an answer
-    "cut": World(Toy("ab", length=6), Hidden("bbbbbb"), PROMPTS, Sampling(until=Tokens(3), max_tokens=2), seed=2),
+    "cut": World(
+        Toy("ab", length=6), Hidden("bbbbbb"), PROMPTS, Sampling(until=Tokens(3), max_tokens=2), ROLES, seed=2
+    ),
     # draws wait for each other, and the last ones are cut
     "poor": World(
         Toy(),
         Hidden("cabac"),
         PROMPTS,
         Sampling(until=Tokens(2), max_tokens=4),
+        ROLES,
         Sampling(max_tokens=8),
         limits={"generated": 50},
     ),

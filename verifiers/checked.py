@@ -73,7 +73,7 @@ class _Checked:
         return [self._verdict(prefix) if self._checks(prefix) else next(rest) for prefix in prefixes]
 
     def _checks(self, prefix: Prefix) -> bool:
-        return self.check is not None and bool(prefix.steps) and prefix.steps[-1].finish in (Finish.END, Finish.EMPTY)
+        return self.check is not None and bool(prefix.reply) and prefix.reply[-1].finish in (Finish.END, Finish.EMPTY)
 
     def _verdict(self, prefix: Prefix) -> Verdict:
         assert self.check is not None

@@ -65,6 +65,6 @@ class Aggregate:
         return [self._verdict(prefix, verdict) for prefix, verdict in zip(prefixes, verdicts, strict=True)]
 
     def _verdict(self, prefix: Prefix, verdict: Verdict) -> Verdict:
-        if len(verdict.steps) != len(prefix.steps):
-            raise VerifierError(f"{len(verdict.steps)} step values came back for {len(prefix.steps)} steps")
+        if len(verdict.steps) != len(prefix.reply):
+            raise VerifierError(f"{len(verdict.steps)} step values came back for {len(prefix.reply)} steps")
         return replace(verdict, value=HOW[self.how](verdict.steps)) if verdict.steps else verdict

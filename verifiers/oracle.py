@@ -86,8 +86,8 @@ class _Oracle:
         return [self._verdict(prefix) for prefix in prefixes]
 
     def _verdict(self, prefix: Prefix) -> Verdict:
-        digest, text = chain(b"", prefix.prompt), ""
-        values = []
+        prefix = prefix.judged
+        digest, text, values = chain(b"", prefix.prompt), "", []
         for step in prefix.steps:
             digest, text = chain(digest, step), text + step.text
             complete = step.finish in (Finish.END, Finish.EMPTY)

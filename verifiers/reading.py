@@ -146,7 +146,7 @@ class Reading(ABC):
         return [result for result in results if isinstance(result, Verdict)]
 
     async def _score(self, prefix: Prefix) -> Verdict:
-        loaded = self._ready
+        loaded, prefix = self._ready, prefix.judged
         # the longest beginning of the prefix whose steps have values already
         digests = [chain(b"", prefix.prompt)]
         for step in prefix.steps:

@@ -29,8 +29,8 @@ class Hidden:
 
     def _verdict(self, prefix: Prefix) -> Verdict:
         values, text = [], ""
-        for step in prefix.steps:
-            text += step.text
+        for step in prefix.reply:
+            text += step.text if step.by == "policy" else ""
             values.append(self._value(text, complete=step.finish in (Finish.END, Finish.EMPTY)))
         return Verdict(values[-1] if values else 1.0, tuple(values), Cost(passes=1, read=len(prefix.tokens)))
 

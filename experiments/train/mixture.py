@@ -69,9 +69,25 @@ def verifier_row(rng: random.Random) -> Row:
     return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)
 
 
+def answers_row(rng: random.Random) -> Row:
+    """The verifier's last course: what an answer line is assembled from, beside all it has learnt before."""
+    kind = rng.random()
+    if kind < 0.40:
+        return traces.facts(rng, 8)
+    if kind < 0.68:
+        return traces.answer_lines(four_or_three(rng, four=0.85), rng, 6)
+    if kind < 0.80:
+        return traces.first_moves(four_or_three(rng, four=0.8), rng, 10)
+    if kind < 0.95:
+        slip = 0.0 if rng.random() < 0.35 else 0.2
+        return traces.arithmetic_trace(next(arithmetic.training(rng)), rng, slip)
+    return traces.countdown_trace(a_countdown(rng), rng, 0.0 if rng.random() < 0.65 else 0.3)
+
+
 COURSES = {
     "policy": policy_row,
     "policy_last": policy_last,
     "foundation": foundation_row,
     "verifier": verifier_row,
+    "answers": answers_row,
 }

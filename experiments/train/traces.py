@@ -195,3 +195,35 @@ def misspelt(answer: str, puzzle: Puzzle, rng: random.Random) -> str:
     else:
         other = str(near_miss(int(part[0]), rng))
     return f"{answer[: part.start()]}{other}{answer[part.end() :]}"
+
+
+def answer_lines(puzzle: Puzzle, rng: random.Random, count: int) -> Row:
+    """A right play, and as branches of its end the answer line and wrong ones, which the moves do not say."""
+    row, state, built = Row(), tuple(sorted(puzzle.numbers)), Expressions(puzzle.numbers)
+    row.ask(puzzle.question)
+    said = [str(n) for n in puzzle.numbers]
+    while len(state) > 1:
+        move = rng.choice(countdown.good_moves(state, puzzle.target))
+        move_tokens(row, state, move, True, learn=False)
+        built.play(move)
+        state = countdown.after(state, move)
+        said += [str(move.value), f"({move.a}{move.op}{move.b})"]
+    answer = built.answer()
+    misspell = [rng.random() < 0.3 for _ in range(count)]
+    wrong = {misspelt(answer, puzzle, rng) if so else misassembled(answer, said, rng) for so in misspell}
+    lines = [answer, *sorted(wrong - {answer})]
+    rng.shuffle(lines)
+    for branch, line in enumerate(lines, start=1):
+        tokens = encode(line)
+        right = check(line.removeprefix("\\boxed{").removesuffix("}"), puzzle.numbers, puzzle.target).right
+        at = len(tokens) if right else first_difference(tokens, encode(answer))
+        row.add(tokens[:1], learn=False, label=UNKNOWN, branch=branch)  # predicted from the trunk, not from a branch
+        row.add(tokens[1:], learn=right, label=[GOOD if i < at else BAD for i in range(1, len(tokens))], branch=branch)
+        row.add([END], learn=right, label=GOOD if right else BAD, branch=branch)
+    return row
+
+
+def misassembled(answer: str, said: list[str], rng: random.Random) -> str:
+    """An answer line in which one number or bracket stands for another of those `said` on the way."""
+    part = rng.choice(list(re.finditer(r"\d+|\([^()]*\)", answer)))
+    return f"{answer[: part.start()]}{rng.choice(said)}{answer[part.end() :]}"

@@ -24,6 +24,8 @@ SAMPLES = {
     "stopped": "done",
     "answer": None,
     "whole": True,
+    "by": "judge",
+    "answers": (SEGMENT, Segment((3,), "c", by="user")),
 }
 KINDS = get_args(events.Event)
 
@@ -40,7 +42,7 @@ def test_json_keeps_every_field(cls):
 
 def test_the_union_is_closed():
     assert {cls.kind for cls in KINDS} == {
-        *("started", "added", "scored", "simulated", "backed", "noted", "pruned", "charged", "finished")
+        *("started", "added", "scored", "simulated", "asked", "backed", "noted", "pruned", "charged", "finished")
     }
     with pytest.raises(KeyError, match="unheard"):
         events.from_json({"kind": "unheard"})

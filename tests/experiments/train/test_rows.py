@@ -147,3 +147,20 @@ def test_a_wrong_result_is_known_from_its_first_wrong_token(tokenizer, line, wro
     tokens = encode(line)
     at = judge.wrong_from(line)
     assert (tokenizer.decode([tokens[at]]) if at < len(tokens) else None) == wrong
+
+
+def test_answer_lines_are_judged_by_the_exact_checker(tokenizer):
+    rng, verdicts = random.Random(3), []
+    for _ in range(60):
+        puzzle = next(countdown.training(rng, size=4))
+        row = traces.answer_lines(puzzle, rng, 6)
+        assert not any(row.learn[i] for i in range(len(row)) if row.branch[i] == 0)
+        for branch in range(1, max(row.branch) + 1):
+            at = [i for i in range(len(row)) if row.branch[i] == branch]
+            line = tokenizer.decode([row.tokens[i] for i in at[:-1]])
+            right = judge.check_text(line, puzzle.numbers, puzzle.target).right
+            assert row.tokens[at[-1]] == END
+            assert (row.label[at[-1]] == GOOD) == right
+            assert all(row.learn[i] == right for i in at[1:])
+            verdicts.append(right)
+    assert 0.1 < sum(verdicts) / len(verdicts) < 0.5
