@@ -33,15 +33,19 @@ KILLS: dict[str, tuple[int | None, int | None]] = {
     "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
     "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip
+# Landlock guards what is in files, not who owns them
+RIGHTS_OF_FILES: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utimensat": (280, 88), "utimes": (235, None),
+    "futimesat": (261, None), "utime": (132, None), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463),
+    "removexattrat": (466, 466), "file_setattr": (469, 469),
+}  # fmt: skip
 WRITES: dict[str, tuple[int | None, int | None]] = {
     "creat": (85, None), "truncate": (76, 45), "unlink": (87, None), "unlinkat": (263, 35), "rename": (82, None),
     "renameat": (264, 38), "renameat2": (316, 276), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None),
-    "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "chmod": (90, None),
-    "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "fchown": (93, 55),
-    "lchown": (94, None), "fchownat": (260, 54), "mknod": (133, None), "mknodat": (259, 33), "utimensat": (280, 88),
-    "utimes": (235, None), "futimesat": (261, None), "utime": (132, None), "setxattr": (188, 5),
-    "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15),
-    "fremovexattr": (199, 16), "openat2": (437, 437),
+    "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "mknod": (133, None),
+    "mknodat": (259, 33), "openat2": (437, 437),
 }  # fmt: skip
 # only about the process itself: this argument must be 0
 SELF_ONLY = {
@@ -69,7 +73,8 @@ def program(*, group: bool, frozen: bool, pid: int) -> bytes:
     """The filter, as instructions of the kernel's packet filter.
 
     Args:
-        group: no process may leave its group or signal one outside, for use without a process namespace.
+        group: no process may leave its group or signal one outside, change who may do what with a file, or open a
+            socket, for use without namespaces.
         frozen: no file may be opened for writing or changed, for use without Landlock.
         pid: of the process that will be filtered.
     """
@@ -82,15 +87,16 @@ def program(*, group: bool, frozen: bool, pid: int) -> bytes:
     ]
     if kernel.MACHINE == "x86_64":  # the other numbering of the same machine
         code += [_jump(AT_LEAST, 0x40000000, 0, 1), _jump(RETURN, DENY | errno.ENOSYS)]
-    tables = [NUMBERS, KILLS] if group else [NUMBERS]
-    for table in [*tables, WRITES] if frozen else tables:
+    tables = [NUMBERS, *([KILLS, RIGHTS_OF_FILES] if group else []), *([WRITES] if frozen else [])]
+    for table in tables:
         for numbers in table.values():
             if numbers[column] is not None:
                 code += [_jump(EQUAL, numbers[column], 0, 1), _jump(RETURN, DENY | errno.EPERM)]
     # glibc falls back to clone, whose flags can be read
     code += [_jump(EQUAL, CLONE3[column], 0, 1), _jump(RETURN, DENY | errno.ENOSYS)]
     code += _argument(CLONE[column], 0, MASKED, NAMESPACES, allow=False)
-    code += _argument(SOCKET[column], 0, EQUAL, LOCAL, allow=True)
+    # with a file system of its own, a program meets nobody at a local address; pairs of sockets are always allowed
+    code += _argument(SOCKET[column], 0, EQUAL, 0xFFFF if group else LOCAL, allow=True)
     for x86, arm, place in SELF_ONLY.values():
         code += _argument((x86, arm)[column], place, EQUAL, 0, allow=True)
     if group:
