@@ -100,6 +100,7 @@ def _call(job: dict[str, Any]) -> None:
     arguments = json.loads(sys.stdin.buffer.read())
     # not `__main__`: what a program does when it is run as one is not asked for
     value = _function(_load(job, "solution"), job["name"])(*arguments)
+    sys.setrecursionlimit(2000)  # of what is said about it, not of how it was found
     _say({"value": wire.encode(value, _listed)})
 
 
