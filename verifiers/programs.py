@@ -58,7 +58,9 @@ class PublicTests:
         if public is None:
             raise ConfigError("verifier", "public_tests", f"item {item.id} has no tests; take a task of programs")
         if not public["tests"] and self.open is None:
-            raise ConfigError("open", None, f"item {item.id} has no public tests; give a value in [0, 1] for such items")
+            raise ConfigError(
+                "open", None, f"item {item.id} has no public tests; give a value in [0, 1] for such items"
+            )
         return BoundTests(self, public)
 
     async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
@@ -87,7 +89,9 @@ class BoundTests:
         complete = bool(prefix.steps) and prefix.steps[-1].finish is not Finish.STEP
         if not complete or not self.public["tests"]:
             if self.settings.open is None:
-                raise VerifierError("public tests judge complete programs only; set verifier.open to a value for others")
+                raise VerifierError(
+                    "public tests judge complete programs only; set verifier.open to a value for others"
+                )
             return Verdict(self.settings.open, cost=Cost())
         return Verdict(await passed(prefix.text, self.public, self.settings), cost=Cost(passes=1))
 

@@ -1,7 +1,8 @@
-"""Programming problems: LiveCodeBench, HumanEval, MBPP, Codeforces; public tests for the search, hidden ones at the end."""
+"""Programming problems: LiveCodeBench, HumanEval, MBPP, Codeforces; searches see public tests, grades all of them."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ class Programs:
             if lacking := [column for column in ("id", "prompt", *self.columns) if column not in row]:
                 raise malformed(path, number, f"has no {lacking[0]!r}; take a file of {self.name}")
             public, hidden, question = self._tests(row)
-            fields = {"public": public.fields(), **{k: row[k] for k in ("platform", "difficulty") if k in row}}
+            fields: dict[str, Any] = {"public": public.fields()}
+            fields.update({column: row[column] for column in ("platform", "difficulty") if column in row})
             cases[str(row["id"])] = Case(Item(str(row["id"]), self.name, question, None, fields), hidden)
         return cases
 
@@ -174,7 +176,7 @@ class HumanEval(Programs):
 
 
 class MBPP(Programs):
-    """MBPP (Austin et al. 2021, arXiv:2108.07732), test split: a function from a sentence and one of its three tests."""
+    """MBPP (Austin et al. 2021, arXiv:2108.07732), test split: a function from a sentence and one of three tests."""
 
     name = "mbpp"
     file = "mbpp_test"
@@ -187,10 +189,12 @@ class MBPP(Programs):
 
 
 def examples(prompt: str, name: str) -> Iterator[str]:
-    """The examples of a docstring that call `name`, as checks."""
+    """The examples in the docstring of function `name` that call it, as checks."""
     try:
-        found = doctest.DocTestParser().get_examples(prompt)
-    except ValueError:  # not written as doctest wants it
+        functions = [node for node in ast.parse(prompt + "    pass\n").body if isinstance(node, ast.FunctionDef)]
+        docstring = next((ast.get_docstring(each) for each in functions if each.name == name), None)
+        found = doctest.DocTestParser().get_examples(docstring or "")
+    except (SyntaxError, ValueError):  # not written as Python or doctest want it
         return
     for example in found:
         source, wanted = example.source.strip(), example.want.strip()

@@ -35,7 +35,9 @@ def trial(line: str, number: int, compare: Compare, stop: Stop) -> Trial:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("code"), str) or not isinstance(row.get("tests"), list):
-        raise ConfigError(f"line {number}", line.strip()[:80], 'write an object with the text "code" and a list "tests"')
+        raise ConfigError(
+            f"line {number}", line.strip()[:80], 'write an object with the text "code" and a list "tests"'
+        )
     name = row.get("fn_name") or ""
     if not isinstance(name, str):
         raise ConfigError(f"line {number}", name, "fn_name is a text or null")
@@ -84,7 +86,10 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     try:
         limits = Limits(cpu=given.cpu, wall=given.wall, memory=given.memory)
         compare = Compare(given.tolerance)
-        with Pool(workers=given.workers, isolation=given.isolation, limits=limits) as pool, contextlib.ExitStack() as stack:
+        with (
+            Pool(workers=given.workers, isolation=given.isolation, limits=limits) as pool,
+            contextlib.ExitStack() as stack,
+        ):
             file = given.file
             lines: TextIO = sys.stdin if file == "-" else stack.enter_context(open(file, encoding="utf-8"))
             told = ""

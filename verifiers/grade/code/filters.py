@@ -30,8 +30,8 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "landlock_create_ruleset": (444, 444), "memfd_secret": (447, 447),
 }  # fmt: skip
 KILLS: dict[str, tuple[int | None, int | None]] = {
-    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
-    "setsid": (112, 157), "setpgid": (109, 154),
+    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424), "setsid": (112, 157), "setpgid": (109, 154),
 }  # fmt: skip
 # Landlock guards what is in files, not who owns them
 RIGHTS_OF_FILES: dict[str, tuple[int | None, int | None]] = {

@@ -59,7 +59,7 @@ def settle(scratch: str) -> None:
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
     raw = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
     os.environ.update(HOME=scratch, TMPDIR=scratch)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["program.py"]
@@ -90,10 +90,10 @@ def _load(job: dict[str, Any], name: str) -> dict[str, Any]:
 def _function(names: dict[str, Any], name: str) -> Callable[..., Any]:
     owner = names.get("Solution")
     if isinstance(owner, type) and hasattr(owner, name):
-        return getattr(owner(), name)  # type: ignore[no-any-return]
+        return getattr(owner(), name)
     if name not in names:
         raise NameError(f"the program defines no {name}")
-    return names[name]  # type: ignore[no-any-return]
+    return names[name]
 
 
 def _call(job: dict[str, Any]) -> None:
@@ -172,7 +172,8 @@ def play(job: dict[str, Any]) -> int:
         if kind == "get":
             return wire.encode(getattr(target, *arguments), keep)
         if kind == "set":
-            return wire.encode(setattr(target, *arguments), keep)
+            setattr(target, *arguments)
+            return None
         return [wire.encode(item, keep) for item in target]
 
     try:

@@ -1,11 +1,11 @@
 """The walls: how a process shuts itself off. Runs inside the process that is shut off, before any program does.
 
-    namespaces  a root of its own, read-only, with the system's and Python's files alone; no network; per program a
-                process namespace and a scratch folder in memory; a user that owns nothing outside; no capabilities;
-                no dangerous system calls.
-    limits      in place of namespaces: Landlock (no file but those may be read, none but the scratch folder written),
-                no signals and no way out of the process group. Without Landlock files can be read but not written,
-                not even in the scratch folder.
+namespaces  a root of its own, read-only, with the system's and Python's files alone; no network; per program a
+            process namespace and a scratch folder in memory; a user that owns nothing outside; no capabilities;
+            no dangerous system calls.
+limits      in place of namespaces: Landlock (no file but those may be read, none but the scratch folder written),
+            no signals and no way out of the process group. Without Landlock files can be read but not written,
+            not even in the scratch folder.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 The walls are those of `verifiers.grade.code.isolate`, in order of preference:
 
     namespaces  Linux namespaces, by the kernel's own calls.
-    bubblewrap  the same by the program `bwrap`, for systems that let only it make namespaces; inside, the limits below.
+    bubblewrap  the same by the program `bwrap`, where only it may make namespaces; inside, the limits below.
     limits      the declared second choice: no network, no signals, no writing outside the scratch folder (Landlock and
-                seccomp) and limits of the kernel, but no process namespace, and the sizes of files are limited one by one.
+                seccomp) and limits of the kernel, but no process namespace, and each file is limited, not all together.
     none        limits of processor time, memory and output only. Never chosen unless asked for: programs then run with
                 the rights of their caller.
 

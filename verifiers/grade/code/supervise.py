@@ -13,18 +13,14 @@ import signal
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from verifiers.grade.code import harness, isolate, wire
+from verifiers.grade.code import harness, isolate, processes, wire
 
 TICK = 0.05  # seconds between looks at a program that runs
 TAIL = 4096  # bytes kept of what goes to standard error
-CLOCK = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 OUT, ERROR, RESULT = "out", "error", "result"
 
 
@@ -40,49 +36,13 @@ class Test:
 
     main: int
     pipes: dict[int, str]
-    data: dict[str, bytearray] = field(default_factory=lambda: {OUT: bytearray(), ERROR: bytearray(), RESULT: bytearray()})
+    data: dict[str, bytearray] = field(
+        default_factory=lambda: {OUT: bytearray(), ERROR: bytearray(), RESULT: bytearray()}
+    )
     began: float = field(default_factory=time.monotonic)
     reaped: float = 0.0  # processor time of processes that have ended
     status: int | None = None
     broken: str = ""  # the limit that was broken
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process under `pid`; [] where the system does not tell."""
-    found: list[int] = []
-    for task in _names(f"/proc/{pid}/task"):
-        with suppress(OSError):
-            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                found += [int(child), *descendants(int(child))]
-    return found
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def end_all(pid: int) -> None:
-    """Kill a process and everything under it."""
-    for each in [pid, *descendants(pid)]:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(each, signal.SIGKILL)
-
-
-def reap() -> bool:
-    """Clear away every child that has ended, waiting a moment; whether any is left."""
-    until = time.monotonic() + 0.2
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            if time.monotonic() > until:
-                return True
-            time.sleep(0.001)
 
 
 class Supervisor:
@@ -107,7 +67,7 @@ class Supervisor:
             return
         job = message[0]
         limits = job["limits"]
-        limits["nproc"] = limits["processes"] + (0 if self.users > 1 else _running())
+        limits["nproc"] = limits["processes"] + (0 if self.users > 1 else processes.threads_of_user())
         while (message := wire.receive(self.channel)) is not None:
             self._clean(limits)
             head, payload = self._test(job, message[1])
@@ -205,15 +165,18 @@ class Supervisor:
 
     def _over(self, test: Test, limits: dict[str, Any]) -> str:
         """The limit that is broken now; "" for none."""
-        processes = list(_processes())
-        used = test.reaped + sum(each.seconds for each in processes)
+        running = list(processes.under_us())
+        used = test.reaped + sum(each.seconds for each in running)
         if used > limits["cpu"]:
             return "cpu"
-        if time.monotonic() - test.began - used - sum(each.queued for each in processes) > limits["wall"]:
+        if time.monotonic() - test.began - used - sum(each.queued for each in running) > limits["wall"]:
             return "wall"
-        if len(processes) > limits["processes"] + 8:
+        if len(running) > limits["processes"] + 8:
             return "processes"
-        if sum(each.private for each in processes) > limits["memory"] and _shared_out(processes) > limits["memory"]:
+        if (
+            sum(each.private for each in running) > limits["memory"]
+            and processes.shared_out(running) > limits["memory"]
+        ):
             return "memory"
         self._reap(test)
         return ""
@@ -241,7 +204,7 @@ class Supervisor:
             else:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(test.main, signal.SIGKILL)
-                for pid in descendants(os.getpid()):
+                for pid in processes.descendants(os.getpid()):
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
             if not self._reap(test, 0):
@@ -262,53 +225,6 @@ class Supervisor:
             "result": bytes(test.data[RESULT]).decode(errors="replace"),
             "error": bytes(test.data[ERROR]).decode(errors="replace"),
         }, bytes(test.data[OUT])
-
-
-class _Process(NamedTuple):
-    """A process that runs: its number, seconds of processor time, seconds in the queue for a processor, and resident
-    bytes of its own.
-    """
-
-    pid: int
-    seconds: float
-    queued: float
-    private: int
-
-
-def _processes() -> Iterator[_Process]:
-    """Everything under this process."""
-    for pid in descendants(os.getpid()):
-        with suppress(OSError, IndexError, ValueError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            queued = 0
-            for task in _names(f"/proc/{pid}/task"):
-                with suppress(OSError, IndexError, ValueError):  # a kernel may not count it
-                    queued += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[1])
-            pages = Path(f"/proc/{pid}/statm").read_text().split()
-            private = PAGE * (int(pages[1]) - int(pages[2]))
-            yield _Process(pid, sum(map(int, fields[11:15])) / CLOCK, queued / 1e9, private)
-
-
-def _shared_out(processes: list[_Process]) -> int:
-    """Resident bytes of several processes, what they share counted once."""
-    total = 0
-    for each in processes:
-        with suppress(OSError):
-            for line in Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-    return total
-
-
-def _running() -> int:
-    """Threads of this user now, which count towards the limit of programs that run as the same user."""
-    mine, count = os.getuid(), 0
-    for name in _names("/proc"):
-        if name.isdigit():
-            with suppress(OSError):
-                if os.stat(f"/proc/{name}").st_uid == mine:
-                    count += len(_names(f"/proc/{name}/task"))
-    return count
 
 
 def _write(fd: int, data: bytes) -> None:

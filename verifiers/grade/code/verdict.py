@@ -88,7 +88,8 @@ class Trial:
         """Run it and wait without blocking the event loop."""
         if not self._cases:
             return self.verdict([])
-        return self.verdict(await asyncio.wrap_future(self.start(pool)))
+        done: list[Ran] = await asyncio.wrap_future(self.start(pool))
+        return self.verdict(done)
 
     def verdict(self, done: Sequence[Ran]) -> Verdict:
         """What a run says."""

@@ -14,9 +14,10 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
-from verifiers.grade.code import filters, harness, isolate, kernel, supervise
+from verifiers.grade.code import filters, harness, isolate, kernel, processes, supervise
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     try:
         if kind == "namespaces":
             isolate.leave(lambda: _ask(link))
-            users = int(open("/.proc/self/uid_map").read().split()[2])
+            users = int(Path(f"{isolate.OLD_PROC}/self/uid_map").read_text().split()[2])
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten with the change of user
         elif kind == "limits" and not filters.supported():
             raise OSError(f"no table of system calls for {kernel.MACHINE}")
@@ -76,10 +77,10 @@ def _serve(link: socket.socket, channel: int, base: str, *, kind: str, users: in
     if end not in ready:
         if not link.recv(1):
             sys.exit()  # our parent is gone; what we started goes with us
-        supervise.end_all(first)
+        processes.end_all(first)
     os.close(end)
-    while supervise.reap():
-        supervise.end_all(first)
+    while processes.reap():
+        processes.end_all(first)
     _say(link, {"ended": True})
 
 

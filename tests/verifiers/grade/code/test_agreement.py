@@ -86,7 +86,9 @@ def test_humaneval(programs, data, wide):
         program = Program(prompt.split(f"def {name}")[0] + row["code"], "check", name, support=prompt + "    pass\n")
         return Trial(program, [f"{problem['test_code']}\ncheck({name})\n"])
 
-    found = differences(wide, [(row, trial(row)) for row in sample([r for r in programs if r["dataset"] == "humaneval"], 25)])
+    found = differences(
+        wide, [(row, trial(row)) for row in sample([r for r in programs if r["dataset"] == "humaneval"], 25)]
+    )
     assert show([each for each in found if each[0]["problem_id"] not in NEED_PROMPT]) == []
 
 
@@ -120,7 +122,16 @@ def test_apps(programs, data, wide):
                 {"input": values(test["input"]) if found else test["input"], "output": test["output"][0]}
                 for test in problem["tests"]
             ]
-            cases.append((row, Trial(Program(row["code"], "call" if found else "stdin", found[1] if found else ""), tests, stop="failure")))
+            cases.append(
+                (
+                    row,
+                    Trial(
+                        Program(row["code"], "call" if found else "stdin", found[1] if found else ""),
+                        tests,
+                        stop="failure",
+                    ),
+                )
+            )
         except (SyntaxError, ValueError):
             continue  # arguments in words of its own
     found = differences(wide, cases)

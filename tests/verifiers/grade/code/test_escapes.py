@@ -4,6 +4,8 @@ A program prints "contained" where its attempt fails. The default run tries ever
 TREEWISE_FULL=1 tries it with every kind that works.
 """
 
+# ruff: noqa: E501 (programs in tables)
+
 from __future__ import annotations
 
 import os
@@ -237,7 +239,9 @@ def test_the_verdict_is_right(name, walls):
 def test_nobody_is_right_without_the_answer(name, walls):
     expected = {"input": "", "output": "[4, 2]"}
     assert judged(walls, FORGED[name], "call", [expected]).kind in ("wrong", "error"), name
-    verdict = judged(walls, FORGED[name], "check", ["assert f() == [4, 2]", "x = f()\nassert x", "assert f() is True"][:2])
+    verdict = judged(
+        walls, FORGED[name], "check", ["assert f() == [4, 2]", "x = f()\nassert x", "assert f() is True"][:2]
+    )
     assert verdict.passed == 0, verdict
 
 

@@ -1,5 +1,7 @@
 """The pool: from threads and event loops, killable, leaving nothing; refusal without isolation; the command."""
 
+# ruff: noqa: E501 (programs in tables)
+
 import asyncio
 import io
 import json
@@ -38,7 +40,12 @@ def mine() -> set[str]:
 
 def test_many_programs_leave_nothing(limits):
     before, count = mine(), 1000 if FULL else 60
-    kinds = ["print(input())", "import os\nif os.fork(): print(input())", "open('x', 'w').write('x')\nprint(input())", "1 / 0"]
+    kinds = [
+        "print(input())",
+        "import os\nif os.fork(): print(input())",
+        "open('x', 'w').write('x')\nprint(input())",
+        "1 / 0",
+    ]
     with Pool(workers=2, limits=limits) as pool:
         futures = [pool.submit(Program(kinds[i % 4]), [str(i).encode()]) for i in range(count)]
         ends = [future.result()[0] for future in futures]

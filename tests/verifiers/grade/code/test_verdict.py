@@ -1,5 +1,7 @@
 """Verdicts on programs that mean well, by every kind of sandbox that works here."""
 
+# ruff: noqa: E501 (programs in tables)
+
 import pytest
 
 from search.errors import ConfigError
