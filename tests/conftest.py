@@ -13,6 +13,7 @@ from policies.toy import Toy
 from search.algorithms.astar import AStar
 from search.algorithms.beam import Beam
 from search.algorithms.flat import Flat
+from search.algorithms.reex_sql import ReExSQL
 from search.session import Session
 from search.steps import Tokens
 from search.types import Cost, Finish, Reply, Sampling, Segment, Verdict
@@ -127,6 +128,10 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    # in words of letters: a query ends with b, the judge says what it gives
+    "reex-sql": ReExSQL(
+        leaves=4, width=2, rounds=3, query=("", "b"), final=("", "."), result=("(", ")"), executor="judge"
+    ),
 }
 
 ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5)}

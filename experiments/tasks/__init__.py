@@ -4,6 +4,7 @@ from experiments.item import Checks, Grade, Item, Task, cut
 from experiments.tasks.code import MBPP, Codeforces, HumanEval, LiveCodeBench
 from experiments.tasks.mathematics import GSM8K, Aime24, Aime25, Jsonl, Math500
 from experiments.tasks.reference import Arithmetic, Countdown, Game24
+from experiments.tasks.text2sql import Text2SQL
 
 __all__ = [
     "GSM8K",
@@ -22,5 +23,6 @@ __all__ = [
     "LiveCodeBench",
     "Math500",
     "Task",
+    "Text2SQL",
     "cut",
 ]
