@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from experiments.item import Grade, Item
 from experiments.tasks.files import find, malformed, missing, read_rows
 from search.errors import VerifierError
+from verifiers.grade.code.compare import Compare
 from verifiers.grade.code.extract import extract, same
 from verifiers.grade.code.pool import shared
 from verifiers.grade.code.program import Isolation, Limits, Program
@@ -71,6 +72,7 @@ class Programs:
     name: ClassVar[str]
     file: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    compare: ClassVar[Compare] = Compare()
 
     def __post_init__(self) -> None:
         Limits(cpu=self.cpu, memory=self.memory)
@@ -117,7 +119,7 @@ class Programs:
         hidden = self._cases[item.id].hidden
         program = Program(hidden.header + code, hidden.mode, hidden.name, support=hidden.support)  # type: ignore[arg-type]
         pool = shared(self.isolation, Limits(cpu=self.cpu, memory=self.memory))
-        verdict = await Trial(program, hidden.tests, stop="failure").run(pool)
+        verdict = await Trial(program, hidden.tests, self.compare, stop="failure").run(pool)
         if verdict.kind == "refused":
             if not verdict.total:
                 return Grade("unknown", code, reason="no tests")
@@ -136,6 +138,7 @@ class LiveCodeBench(Programs):
     name = "livecodebench"
     file = "livecodebench"
     columns = ("test_type", "fn_name", "public_tests", "extra_tests", "starter_code")
+    compare = Compare(tolerance=0.0)  # as its own grader: numbers are equal, or they are not
 
     def _tests(self, row: Mapping[str, Any]) -> tuple[Tests, Tests, str]:
         mode, name = ("call", row["fn_name"]) if row["test_type"] == "functional" else ("stdin", "")

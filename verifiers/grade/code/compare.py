@@ -1,7 +1,8 @@
 """When an output or a value counts as the expected one: the rules of public judges.
 
 Text is compared line by line, without the space around each line and around the whole. A line is right when its words
-are: equal as text, equal as numbers ("1.50" is "1.5"), or, where the expected word is a decimal fraction, nearly equal.
+are: equal as text, equal as numbers ("1.50" is "1.5"), or, where the expected word is a decimal fraction, nearly equal;
+a fraction of more digits than any float has is meant to the last of them.
 Values are equal as Python's are, but lists and tuples are the same, and floats are nearly equal; nothing else is.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from search.errors import ConfigError
 
 LONGEST_NUMBER = 400  # characters
+MOST_DIGITS = 25  # of a fraction that is compared with tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Compare:
         if first == second:
             return True
         fraction = "." in one or "e" in one.lower()
-        return fraction and self._near(float(first), float(second))
+        return fraction and len(first.as_tuple().digits) <= MOST_DIGITS and self._near(float(first), float(second))
 
     def _near(self, one: float, two: float) -> bool:
         return math.isclose(one, two, rel_tol=self.tolerance, abs_tol=self.tolerance)

@@ -37,6 +37,8 @@ from verifiers.grade.code.compare import Compare, arguments, expected_value
         ("1.0", "1" * 500, False),
         ("1.0", "1e999999999", False),
         ("01", "1", True),
+        ("5.82842712474619009753", "5.8284271247", True),
+        ("3.14159265358979323846264338327950", "3.14159265358979311599796346854419", False),
         ("abc", "abd", False),
     ],
 )
