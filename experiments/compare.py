@@ -36,7 +36,21 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "first_finish": ("search.n=16",),
     "beam": ("search.beams=8", "search.width=4"),
     "dvts": ("search.beams=8", "search.width=4"),
+    "phi": (),
+    "predictive": (),
+    "guided": ("search.beams=8", "search.depth=16"),
+    "tot": ("search.beams=4", "search.depth=16"),
+    "explore_execute": ("search.plans=64", "search.executions=16"),
+    "mbr": ("search.n=256", "search.parallel=8"),
     "astar": ("search.expansions=8", "search.revisit=0.4"),
+    "mcts": ("search.simulations=300", "search.widening=0.5"),
+    "rest_mcts": ("search.simulations=300", "search.width=8", "search.gate=null"),
+    "sc_mcts": ("search.simulations=300", "search.widening=0.5"),
+    "vm_mcts": ("search.iterations=300",),
+    "particles": ("search.particles=16",),
+    "particle_gibbs": ("search.particles=8", "search.iterations=32"),
+    "rebase": ("search.samples=16",),
+    "treepo": ("search.width=32",),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
 TASKS: dict[str, tuple[str, ...]] = {

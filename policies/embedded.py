@@ -189,6 +189,10 @@ class Embedded:
         """Tokens of the tokenizer that the model has logits for."""
         return min(len(self._ready.vocabulary), self.engine.vocabulary)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """What the tokenizer decodes them to; a character cut in two shows as U+FFFD."""
+        return self._ready.vocabulary.text(token for token in tokens if token not in self._ready.ends)
+
     def write(self, text: str) -> Segment:
         """`text` as the tokenizer splits it, special tokens recognised where they are written."""
         return Segment(self._ready.vocabulary.encode(text), text)

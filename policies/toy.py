@@ -65,6 +65,10 @@ class Toy:
         """As `write`; a new turn begins a new word."""
         return self.write(text)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """One character per token; the end has none."""
+        return "".join(map(chr, tokens)).replace(END, "")
+
     def vocabulary_size(self) -> int:
         """The letters and the end."""
         return len(self.letters) + 1

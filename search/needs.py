@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from search.errors import ConfigError
-from search.ports import Enumerates, Policy, Verifier, Writes, ability
+from search.ports import Enumerates, Policy, Reads, Verifier, Writes, ability
 
 _ABILITIES = {
     "next_tokens": (Enumerates, "it does not list the likeliest next tokens (search.ports.Enumerates)"),
     "writes": (Writes, "text cannot be written into its prefixes (search.ports.Writes)"),
+    "reads": (Reads, "it does not say what tokens decode to (search.ports.Reads)"),
 }
 
 
 def check(search: object, policy: Policy, verifier: Verifier | None, roles: Mapping[str, Policy]) -> None:
     """Raises ConfigError for the first of the search's `needs` that is not met.
 
-    `needs` is an optional tuple of texts: "verifier"; "roles.NAME", another policy; "next_tokens" and "writes",
-    abilities of the policy.
+    `needs` is an optional tuple of texts: "verifier"; "roles.NAME", another policy; "next_tokens", "writes"
+    and "reads", abilities of the policy.
     """
     for need in getattr(search, "needs", ()):
         if need == "verifier":

@@ -62,6 +62,15 @@ class Writes(Protocol):
 
 
 @runtime_checkable
+class Reads(Protocol):
+    """Says what ids decode to, so that a segment can be cut inside."""
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, as that of a segment of them; end-of-sequence tokens left out."""
+        ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """Log-probabilities (nats, temperature 1) of given continuations, one tuple per pair, one number per token."""
 

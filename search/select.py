@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -81,6 +81,26 @@ class Weighted:
         groups = await _groups(answers, grader)
         winner = max(groups, key=lambda g: math.fsum(max(_score(n), 0.0) * n.times for n in g), default=None)
         return max(winner, key=_score) if winner else None
+
+
+@dataclass(frozen=True)
+class PrefixWeighted:
+    """The majority where each first step has one vote, shared out evenly among the answers that begin with it.
+
+    For trees whose answers share prefixes, and with them their mistakes (TreePO, arXiv:2508.17445; the weighting is
+    ours). Of equal answers the node seen first stands for all.
+    """
+
+    truncated: bool = False
+    needs_scores: ClassVar[bool] = False
+
+    async def __call__(self, answers: Sequence[Node], grader: Grader) -> Node | None:
+        shares = Counter[Node]()
+        for node in answers:
+            shares[node.path()[1]] += node.times
+        groups = await _groups(answers, grader)
+        weights = [math.fsum(node.times / shares[node.path()[1]] for node in group) for group in groups]
+        return max(zip(weights, groups, strict=True), key=lambda pair: pair[0])[1][0] if groups else None
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Session:
             await self._granted(1, 1)
         request = Request(node.prefix, Sampling(max_tokens=1), (), top=k)
         segments = (await self._reply(node, self.policy, request, 1)).segments
-        return [self._put(node, segment) for segment in segments]
+        return [self.put(node, segment) for segment in segments]
 
     def extend(self, node: Node, text: str, *, by: Literal["environment", "user"] = "environment") -> Node:
         """Adds a child that the policy did not write: a result, or the user's next turn, also after an answer.
@@ -140,7 +140,7 @@ class Session:
         if (writer := ability(self.policy, Writes)) is None:
             raise ConfigError("policy", self.policy, "it takes no text written by others (search.ports.Writes)")
         segment = writer.turn(text) if by == "user" else writer.write(text)
-        return self._put(node, replace(segment, by=by))
+        return self.put(node, replace(segment, by=by))
 
     async def ask(
         self, messages: Sequence[Mapping[str, str]], n: int = 1, *, by: str = "policy", **how: Any
@@ -246,12 +246,14 @@ class Session:
             self._emit(Added, node=child.id, parent=node.id, draws=count, whole=whole, segment=new)
         return list(draws)
 
-    def _put(self, node: Node, segment: Segment) -> Node:
-        """The child by a segment that was not drawn."""
+    def put(self, node: Node, segment: Segment, draws: int = 0) -> Node:
+        """Adds a child that is not drawn, free of cost; it counts as `draws` draws, or once if that is 0."""
         before = len(self.tree)
-        child = self.tree.add(node, segment, draws=0)
-        if child.id >= before:
-            self._emit(Added, node=child.id, parent=node.id, draws=0, whole=False, segment=segment)
+        child = self.tree.add(node, segment, draws)
+        node.reserve(draws, whole=False)
+        if (new := child.id >= before) or draws:
+            added = segment if new else None
+            self._emit(Added, node=child.id, parent=node.id, draws=draws, whole=False, segment=added)
         return child
 
     async def _judge(self, todo: Sequence[Node]) -> list[Verdict]:

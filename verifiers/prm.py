@@ -16,14 +16,33 @@ from policies.engine.worker import Outputs
 from search.errors import ConfigError, VerifierError
 from search.types import Cost, Prefix, Verdict
 from verifiers.combine import HOW
-from verifiers.reading import Layout, Reading
+from verifiers.reading import ENDED, Layout, Reading
 
 
 class Line(NamedTuple):
-    """What was read of one line: the head's logit of right over wrong, and the regret of its tokens (nats, <= 0)."""
+    """What was read of one line: the head's logit of right over wrong; regret and log-probability of its tokens.
+
+    Both in nats, summed, at most 0.
+    """
 
     logit: float
     regret: float
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Ending:
+    """P(right) of a line that ends the answer: its log-probability counts, for what it has to say is settled by then.
+
+    Attributes:
+        score, regret, logprob, bias: the weights of a logistic regression on the head's logit, the regret of the lines
+            before, and the log-probability of the line under the verifier's own language-model head.
+    """
+
+    score: float
+    regret: float
+    logprob: float
+    bias: float
 
 
 @dataclass(frozen=True)
@@ -36,15 +55,19 @@ class Calibration:
 
     Attributes:
         score, regret, bias: the weights of a logistic regression.
+        ending: those of a line that ends the answer; None for the same.
     """
 
     score: float = 1.0
     regret: float = 0.0
     bias: float = 0.0
+    ending: Ending | None = None
 
-    def probability(self, logit: float, regret: float) -> float:
-        """In [0, 1]; `regret` is summed over the answer so far."""
-        x = self.score * logit + self.regret * regret + self.bias
+    def probability(self, line: Line, before: float, ends: bool) -> float:
+        """In [0, 1]; `before` is the regret of the lines before, `ends` whether the answer ends with this one."""
+        x = self.score * line.logit + self.regret * (before + line.regret) + self.bias
+        if ends and (e := self.ending):
+            x = e.score * line.logit + e.regret * before + e.logprob * line.logprob + e.bias
         return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
     @classmethod
@@ -53,9 +76,17 @@ class Calibration:
         if not (path := folder / "calibration.json").is_file():
             return cls()
         try:
-            return cls(**{name: float(x) for name, x in json.loads(path.read_text(encoding="utf-8")).items()})
+            told = dict(json.loads(path.read_text(encoding="utf-8")))
+            ending = told.pop("ending", None)
+            last = Ending(**{name: float(x) for name, x in ending.items()}) if ending else None
+            return cls(**{name: float(x) for name, x in told.items()}, ending=last)
         except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError("model", str(path), f"it is not score, regret and bias ({error})") from error
+
+    @property
+    def reads(self) -> bool:
+        """Whether it weighs what the language-model head says."""
+        return bool(self.regret or self.ending)
 
 
 class Both(torch.nn.Module):
@@ -105,7 +136,7 @@ class PRM(Reading):
 
     def _weights(self, path: Path) -> load.Model:
         model = load.scoring_model(path, self.dtype, self.device)
-        if not self.calibration.regret:
+        if not self.calibration.reads:
             return model
         if not load.settings(path).get("tie_word_embeddings"):
             raise ConfigError("model", str(path), "its calibration weighs regret, which needs tied word embeddings")
@@ -115,19 +146,21 @@ class PRM(Reading):
     async def _values(self, layout: Layout, known: int) -> tuple[tuple[tuple[Line, ...], ...], Outputs | None]:
         # a segment without ids (cut at once) is read where the one before it ended
         start = min(layout.bounds[known], *(marks[0] for marks in layout.marks[known:]))
-        first = start - 1 if self.calibration.regret else start  # what the model expected of the first new token
+        first = start - 1 if self.calibration.reads else start  # what the model expected of the first new token
         outputs = await self.engine.read(layout.ids, first)
         logits = (outputs.values[:, 1] - outputs.values[:, 0]).tolist()
-        regrets = [0.0] * (len(layout.ids) - first)
-        if self.calibration.regret:
+        regrets = logprobs = [0.0] * (len(layout.ids) - first)
+        if self.calibration.reads:
             expected = outputs.values[:-1, 2:]
-            said = torch.tensor(layout.ids[start:])[:, None]
-            regrets = [0.0, *(expected.gather(-1, said)[:, 0] - expected.amax(-1)).tolist()]
+            said = expected.gather(-1, torch.tensor(layout.ids[start:])[:, None])[:, 0]
+            regrets = [0.0, *(said - expected.amax(-1)).tolist()]
+            logprobs = [0.0, *(said - expected.logsumexp(-1)).tolist()]
         lines, begin = [], layout.bounds[known]
         for marks in layout.marks[known:]:
             read = []
             for mark in marks:
-                read.append(Line(logits[mark - first], math.fsum(regrets[begin - first : mark + 1 - first])))
+                line = slice(begin - first, mark + 1 - first)
+                read.append(Line(logits[mark - first], math.fsum(regrets[line]), math.fsum(logprobs[line])))
                 begin = max(begin, mark + 1)
             lines.append(tuple(read))
         return tuple(lines), outputs
@@ -136,10 +169,11 @@ class PRM(Reading):
         if not values:
             raise VerifierError("a prefix without steps has no step end at which to read a score")
         regret, steps = 0.0, []
-        for lines in values:
+        for step, lines in zip(prefix.reply, values, strict=True):
             right = []
-            for line in lines:
+            for i, line in enumerate(lines, start=1):
+                ends = step.finish in ENDED and i == len(lines)
+                right.append(self.calibration.probability(line, regret, ends))
                 regret += line.regret
-                right.append(self.calibration.probability(line.logit, regret))
             steps.append(HOW[self.within](right))
         return Verdict(steps[-1], tuple(steps), cost)

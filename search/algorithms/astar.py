@@ -35,6 +35,10 @@ class AStar:
     again once all else looks worse than that, as in partial expansion (Yoshizumi, Miura and Ishida 2000, "A* with
     partial expansion for large branching factor problems"). Few draws then do where the first ones are good.
 
+    Ours is also the anytime variant, `answers` above 1 or null: complete nodes are set aside as they are popped, and
+    the search goes on until it has so many, or until nothing is open or the budget ends; the answer is the one of
+    least f of them, or of the highest score, or the choice is left to the selection.
+
     Ties (f equal to 1e-6): deeper first, then the higher score, then the older.
 
     Attributes:
@@ -47,6 +51,8 @@ class AStar:
         cap: open nodes kept at most; None for all.
         expansions: times a node is expanded at most, at least 1; 1 is the paper's.
         revisit: what each expansion adds to the f of the node itself, at least 0.
+        answers: complete nodes popped before it ends, at least 1; 1 is A*, None goes on to the end of the budget.
+        best: "f" or "score", which of the complete nodes popped is the answer; "select" nominates none.
     """
 
     width: int = 4
@@ -58,26 +64,34 @@ class AStar:
     cap: int | None = None
     expansions: int = 1
     revisit: float = 0.1
+    answers: int | None = 1
+    best: Literal["f", "score", "select"] = "f"
 
     def __post_init__(self) -> None:
         if not 0 <= self.revisit < math.inf:
             raise ConfigError("revisit", self.revisit, "give a number of at least 0")
-        for name in ("width", "parallel", "depth", "cap", "expansions"):
+        for name in ("width", "parallel", "depth", "cap", "expansions", "answers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
         if self.frontier not in ("global", "local"):
             raise ConfigError("frontier", self.frontier, 'give "global" or "local"')
-        if self.frontier == "local" and self.parallel > 1:
-            raise ConfigError("parallel", self.parallel, "a local frontier expands one node at a time: give 1")
+        for name in ("parallel", "answers"):
+            if self.frontier == "local" and (value := getattr(self, name)) != 1:
+                raise ConfigError(name, value, "a local frontier follows one path, node by node: give 1")
+        if self.best not in ("f", "score", "select"):
+            raise ConfigError("best", self.best, 'give "f", "score" or "select"')
 
     async def __call__(self, s: Session) -> Node | None:
-        frontier = Frontier(self.cap)
+        frontier, popped = Frontier(self.cap), 0
         s.note(s.root, g=0.0, h=self.heuristic(s.root), f=self.heuristic(s.root))
         frontier.push(s.root, *self.key(s.root))
         while frontier:
             wave = self.pop(frontier)
             if wave[0].complete:
-                return wave[0]
+                s.note(wave[0], popped=(popped := popped + 1))
+                if popped == self.answers:
+                    break
+                continue
             steps = await gather(s.expand(node, self.width) for node in wave)
             await s.score(list(chain.from_iterable(steps)))
             if self.frontier == "local":
@@ -113,5 +127,11 @@ class AStar:
         return round(node.notes["f"], 6), -node.depth, -node.score
 
     def nominate(self, s: Session) -> Node | None:
-        """Of the answers generated the first in line; what is nominated when the budget ends."""
-        return min((node for node in s.tree.answers() if "f" in node.notes), key=self.key, default=None)
+        """The best answer popped, else the first in line of those generated; also when the budget ends."""
+        found = [node for node in s.tree.answers() if "f" in node.notes]
+        popped = [node for node in found if "popped" in node.notes]
+        if popped and self.best == "select":
+            return None
+        if popped and self.best == "score":
+            return max(popped, key=lambda node: (node.score, -node.notes["popped"]))
+        return min(popped or found, key=self.key, default=None)

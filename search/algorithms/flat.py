@@ -22,24 +22,30 @@ class Flat:
     the cost is that of the shortest chain times n, up to the differences of length between the steps of one round;
     with steps of one token (`steps.Tokens(1)`) it is n * L_min tokens exactly, as in the paper. Of chains that end in
     the same round the one of fewest tokens wins, then the one drawn first. A chain without text, or cut by a token
-    limit, is no answer: the others go on.
+    limit, is no answer: the others go on. The paper's asynchronous form, the first server to finish, would depend on
+    the clock and is left out. With `finishers` above 1 the race ends when that many chains have, and the selection
+    chooses among them (a majority of the first k, ours); those that end in the same round all count.
 
     Attributes:
         n: completions, at least 1 (N).
         parallel: completions in flight at once, at least 1; None for all. A budget is looked at before each wave.
         first_finish: whether the first chain to end is the answer.
+        finishers: chains that have to end under `first_finish`, from 1 to n.
         depth: steps a chain may have under `first_finish`, at least 1.
     """
 
     n: int = 16
     parallel: int | None = None
     first_finish: bool = False
+    finishers: int = 1
     depth: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("n", "parallel", "depth"):
+        for name in ("n", "parallel", "finishers", "depth"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
+        if self.finishers > self.n:
+            raise ConfigError("finishers", self.finishers, f"give a number up to n={self.n}")
 
     async def __call__(self, s: Session) -> Node | None:
         if self.first_finish:
@@ -50,11 +56,11 @@ class Flat:
         return None
 
     async def race(self, s: Session) -> Node | None:
-        chains = [s.root] * self.n
+        chains, finished = [s.root] * self.n, list[Node]()
         for _ in range(self.depth):
             ends = [child for (child,) in await gather(s.expand(node, 1) for node in chains)]
-            finished = [node for node in ends if node.complete and node.prefix.text]
-            if finished:
-                return min(finished, key=lambda node: len(node.prefix.tokens))
+            finished += [node for node in ends if node.complete and node.prefix.text]
+            if len(finished) >= self.finishers:
+                return min(finished, key=lambda node: len(node.prefix.tokens)) if self.finishers == 1 else None
             chains = [node for node in ends if not node.terminal]
         return None

@@ -25,15 +25,19 @@ from search.worlds import still
 from verifiers.toy import Hidden
 
 NAMES = sorted(path.stem for path in (CONF / "search").glob("*.yaml"))
-ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5), "amateur": Toy(end=0.2)}
+ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5), "amateur": Toy(end=0.2), "executor": Toy(end=0.5)}
 TREES = Path(__file__).parent / "trees"
 TOKENS = 60
+SMALL = {  # what would not get beyond its first round
+    "phi": ["search.beams=2", "search.width=2", "search.least=2", "search.clusters=2"],
+    "predictive": ["search.width=3"],
+}
 
 
 def drawn(name):
     """The tree a search grows for the word abcab with at most 60 tokens, as text."""
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        composed = compose("config", overrides=["debug=toy", f"search={name}"])
+        composed = compose("config", overrides=["debug=toy", f"search={name}", *SMALL.get(name, [])])
     composed.verifier = composed.roles = None  # those of a real model stand aside for the toy's
     settings = OmegaConf.to_container(composed, resolve=True)
     steps = {**settings["steps"], "until": build("steps.until", settings["steps"]["until"])}

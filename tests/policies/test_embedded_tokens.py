@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from policies.embedded import Embedded
 from policies.tiny import checkpoint
 from search.contract import checked_reply
+from search.cuts import cut
 from search.errors import ConfigError
 from search.ports import Enumerates, Writes, ability
 from search.session import Session
@@ -84,6 +85,20 @@ def test_a_turn_is_what_the_template_puts_between(folder):
         note = session.extend(session.root, "so 4")
         assert note.segment == Segment(policy._ready.vocabulary.encode("so 4"), "so 4", by="environment")
         assert (await session.complete(turn)).prefix.reply[0].by == "policy"
+
+    with_policy(folder, work)
+
+
+def test_tokens_read_as_the_text_of_their_segment(folder):
+    async def work(policy):
+        session = Session(policy.prompt(MESSAGES), policy, None, step=Sampling(until=Tokens(6)), whole=Sampling())
+        steps = [*await session.expand(session.root, 6), *[await session.complete(session.root) for _ in range(4)]]
+        assert {policy.text(node.segment.tokens) == node.segment.text for node in steps} == {True}
+        long = next(node for node in steps if len(node.segment.tokens) > 2 and not node.terminal)
+        short = cut(session, long, 2)
+        assert short.segment.tokens == long.segment.tokens[:2] and not short.terminal
+        (grown,) = await session.expand(short, 1)
+        assert grown.prefix.tokens[: len(short.prefix.tokens)] == short.prefix.tokens
 
     with_policy(folder, work)
 

@@ -7,7 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.rules import consistent, drop, r, shortfall, zero
+from search.rules import (
+    Arm,
+    by_logprob,
+    by_times,
+    consistent,
+    drop,
+    p_ucb,
+    puct,
+    r,
+    shortfall,
+    ucb,
+    uct,
+    uct_fast,
+    uct_offset,
+    uniform,
+    zero,
+)
 from search.tree import Tree
 from search.types import Segment
 
@@ -72,3 +88,50 @@ def test_consistent(scores):
 @given(scores)
 def test_zero_leaves_the_score_alone(scores):
     assert set(totals(path(scores), zero)) == {0.0}
+
+
+def test_selection_rules_by_hand():
+    """Q = 0.5, P = 0.25, N = 4, N_p = 9."""
+    arm = Arm(0.5, 0.25, 4, 9)
+    log = math.log(9)
+    assert uct(arm, 2.0) == pytest.approx(0.5 + 2 * math.sqrt(log / 4))
+    assert uct_fast(arm, 2.0) == uct(arm, 2.0)
+    assert uct_offset(arm, 2.0, eps=1.0) == pytest.approx(0.5 + 2 * math.sqrt((1 + log) / 5))
+    assert ucb(arm, 2.0) == pytest.approx(0.5 + 2 * math.sqrt(2 * log / 4))
+    assert puct(arm, 2.0, base=10.0) == pytest.approx(0.5 + (math.log(2) + 2) * 0.25 * 3 / 5)
+    assert p_ucb(arm, 2.0) == pytest.approx(0.5 + (math.log(2) + 2) * 0.25 * math.sqrt(log) / 5)
+
+
+def test_selection_rules_before_the_first_visit():
+    arm = Arm(0.5, 0.25, 0, 9)
+    log = math.log(9)
+    assert uct(arm, 2.0) == math.inf
+    assert uct_fast(arm, 2.0) == pytest.approx(0.5 + 2 * math.sqrt(log))
+    assert ucb(arm, 2.0, bonus=0.8) == 1.3
+    assert puct(arm, 2.0, base=10.0) == pytest.approx(0.5 + (math.log(2) + 2) * 0.25 * 3)
+
+
+@pytest.mark.parametrize("rule", [uct_fast, uct_offset, puct, p_ucb])
+def test_selection_rules_at_a_parent_without_visits_go_by_value(rule):
+    assert rule(Arm(0.5, 0.25, 0, 0), 0.0) == 0.5
+    assert rule(Arm(0.6, 0.1, 0, 0), 1.0) > rule(Arm(0.5, 0.9, 0, 0), 1.0)
+
+
+@pytest.mark.parametrize("rule", [uct, uct_fast, uct_offset, ucb, puct, p_ucb])
+def test_more_visits_of_an_arm_lower_its_bonus_and_more_of_its_siblings_raise_it(rule):
+    bonuses = [rule(Arm(0.0, 0.5, n, 20), 1.0) for n in range(1, 10)]
+    assert all(a > b for a, b in pairwise(bonuses))
+    bonuses = [rule(Arm(0.0, 0.5, 2, parent), 1.0) for parent in range(3, 12)]
+    assert all(a < b for a, b in pairwise(bonuses))
+
+
+def test_priors_by_hand():
+    tree = Tree(Segment((1,), "prompt"))
+    for token, logprobs in enumerate([(-1.0, -2.0), (-0.5,), (-3.0,)]):
+        tree.add(tree.root, Segment((token,) * len(logprobs), str(token), logprobs))
+    tree.add(tree.root, tree.root.children[2].segment)
+    children = tree.root.children
+    weights = [math.exp(-1.5), math.exp(-0.5), math.exp(-3.0)]
+    assert by_logprob(children) == pytest.approx([w / sum(weights) for w in weights])
+    assert by_times(children) == [0.25, 0.25, 0.5]
+    assert uniform(children) == pytest.approx([1 / 3] * 3)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ WORDS = tokenizer()
 PROMPT = "<|user|>Make 24 from 1 2.<|assistant|>"
 LINES = ("1+2=3\n\n", "3*8=24\n\n", "so 24")
 WEIGHTS = {"score": 1.5, "regret": 0.25, "bias": -0.5}
+ENDING = {"score": 0.5, "regret": 1.25, "logprob": 0.75, "bias": 2.0}
 
 
 def segment(text, finish=Finish.STEP):
@@ -41,7 +43,7 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-def truth(folder, ids, marks, begin):
+def truth(folder, ids, marks, begin, ending=False):
     """Values at `marks`, by transformers and torch alone."""
     weights = load_file(Path(folder) / "model.safetensors")
     with torch.inference_mode():
@@ -55,6 +57,10 @@ def truth(folder, ids, marks, begin):
     for mark in marks:
         logit = (score[mark, 1] - score[mark, 0]).item()
         x = 1.5 * logit + 0.25 * math.fsum(regret[: mark + 1 - begin]) - 0.5
+        if ending and mark == marks[-1]:
+            line = range(marks[-2] + 1, mark + 1)
+            logprob = math.fsum(likely[i - 1, ids[i]].item() for i in line)
+            x = 0.5 * logit + 1.25 * math.fsum(regret[: marks[-2] + 1 - begin]) + 0.75 * logprob + 2.0
         values.append(1 / (1 + math.exp(-x)))
     return values
 
@@ -71,6 +77,24 @@ def test_values_are_those_of_a_plain_forward(folder):
             return await prm.score([prefix(*STEPS)])
 
     assert asyncio.run(main())[0].steps == pytest.approx(expected(folder), abs=1e-4)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["in steps", "in one piece"])
+def test_a_line_that_ends_the_answer_has_weights_of_its_own(folder, tmp_path, cut):
+    shutil.copytree(folder, tmp_path / "ending")
+    (tmp_path / "ending" / "calibration.json").write_text(json.dumps(WEIGHTS | {"ending": ENDING}))
+    steps = (segment("".join(LINES), Finish.END),) if cut else STEPS
+
+    async def main():
+        async with PRM(str(tmp_path / "ending")) as prm:
+            return await prm.score([prefix(*steps), prefix(*STEPS[:2])])
+
+    done, open_ = asyncio.run(main())
+    whole = prefix(*STEPS).tokens
+    marks = [len(prefix(*STEPS[:i]).tokens) - 1 for i in range(1, 4)]
+    wanted = truth(folder, whole, marks, len(prefix().tokens), ending=True)
+    assert done.value == pytest.approx(wanted[-1], abs=1e-4)
+    assert open_.steps == pytest.approx(wanted[:2], abs=1e-4)
 
 
 def test_step_by_step_is_all_at_once_and_reads_little_more_than_the_step(folder):

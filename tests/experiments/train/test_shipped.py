@@ -1,18 +1,24 @@
 """The models that ship: small, the card says what was measured, and they do what they are for."""
 
 import asyncio
+import itertools
 import json
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from experiments.train.calibrate import fit
+from experiments.problems import arithmetic
+from experiments.train import traces
+from experiments.train.calibrate import features, fit, shipped
 from experiments.train.evaluate import auc, families, measure, table
-from experiments.train.tokenizer import build
+from experiments.train.rows import SEPARATOR, encode
+from experiments.train.tokenizer import ASSISTANT, END, build
 from policies.embedded import Embedded
-from verifiers.prm import PRM
+from search.types import Finish, Prefix, Segment
+from verifiers.prm import PRM, Line
 from verifiers.regret import Regret
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -60,5 +66,33 @@ def test_the_fit_finds_the_weights_that_made_the_labels():
     torch.manual_seed(0)
     x = torch.cat((torch.randn(20_000, 2), torch.ones(20_000, 1)), 1)
     label = (torch.rand(20_000) < torch.sigmoid(x @ torch.tensor([1.2, 0.3, -0.4]))).long()
-    found = fit(x, label)
-    assert (found.score, found.regret, found.bias) == pytest.approx((1.2, 0.3, -0.4), abs=0.08)
+    assert fit(x, label) == pytest.approx([1.2, 0.3, -0.4], abs=0.08)
+
+
+def test_what_is_fitted_on_is_what_the_verifier_reads():
+    """The fit's features and the embedded verifier, which reads step by step, agree on every line."""
+    model, rng = shipped(MODELS / "prm"), random.Random(5)
+    rows = [traces.arithmetic_trace(next(arithmetic.training(rng)), rng, 0.2) for _ in range(8)]
+    rows = sorted((row for row in rows if row.tokens[-1] == END), key=len)
+    x, _, last = features(model, rows)
+    words, at = build(), iter(zip(x.tolist(), last.tolist(), strict=True))
+
+    async def main():
+        async with PRM(str(MODELS / "prm"), threads=1) as prm:
+            for row in rows:
+                answer = row.tokens.index(ASSISTANT) + 1
+                ends = [i + 1 for i, token in enumerate(row.tokens) if token in (END, *encode(SEPARATOR))]
+                prefix = Prefix(Segment(tuple(row.tokens[:answer]), words.decode(row.tokens[:answer])))
+                for begin, end in itertools.pairwise([answer, *ends]):
+                    ids = row.tokens[begin:end]
+                    ended = ids[-1] == END
+                    text = words.decode(ids[:-1] if ended else ids)
+                    prefix += Segment(tuple(ids), text, (), Finish.END if ended else Finish.STEP)
+                    (logit, total, before, logprob, _), ends_here = next(at)
+                    line = Line(logit, total - before, logprob)
+                    (verdict,) = await prm.score([prefix])
+                    assert ends_here == ended
+                    assert verdict.value == pytest.approx(prm.calibration.probability(line, before, ended), abs=2e-3)
+
+    asyncio.run(main())
+    assert next(at, None) is None

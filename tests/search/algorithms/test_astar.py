@@ -105,6 +105,35 @@ async def test_notes_are_the_sums_of_the_paper(session, cost):
         assert node.notes["f"] == node.notes["g"] + node.notes["h"]
 
 
+@pytest.mark.parametrize("cost", COSTS)
+async def test_how_the_three_change_along_a_path(session, cost):
+    """g never falls; the changes of f by hand: drop counts a loss twice, consistent a gain not at all."""
+    for seed in range(10):
+        outcome = await run(AStar(width=3, step_cost=cost), session(Toy(length=4), Noisy(), seed=seed))
+        for node in outcome.tree.nodes[1:]:
+            here, before = node.notes, node.parent.notes
+            dh = here["h"] - before["h"]
+            grown = {drop: 2 * dh if dh > 0 else dh, consistent: max(0.0, dh), zero: dh}[cost]
+            assert 0 <= here["h"] <= 1
+            assert 0 <= before["g"] <= here["g"]
+            assert here["f"] - before["f"] == pytest.approx(grown, abs=1e-9)
+
+
+def test_both_costs_of_a_path_are_the_increases_of_h():
+    """With drop f is h and all its increases; with consistent it is h of the prompt (0) and the same increases."""
+    rng = random.Random(0)
+    for _ in range(1000):
+        path = [SimpleNamespace(parent=None, score=math.nan)]
+        for _ in range(rng.randrange(1, 12)):
+            path.append(SimpleNamespace(parent=path[-1], score=rng.random()))
+        h = [shortfall(node) for node in path]
+        increases = math.fsum(max(0.0, b - a) for a, b in pairwise(h))
+        f = {cost: h[-1] + math.fsum(cost(a, b) for a, b in pairwise(path)) for cost in COSTS}
+        assert f[drop] == pytest.approx(h[-1] + increases, abs=1e-9)
+        assert f[consistent] == pytest.approx(h[0] + increases, abs=1e-9)
+        assert f[zero] == h[-1]
+
+
 async def test_with_consistent_costs_f_of_what_is_expanded_never_falls(session):
     for seed in range(20):
         seen = []
@@ -229,6 +258,9 @@ async def test_more_at_once_grows_more_and_finds_as_good(session):
         ({"revisit": math.inf}, "revisit"),
         ({"frontier": "somewhere"}, "frontier"),
         ({"frontier": "local", "parallel": 2}, "parallel"),
+        ({"frontier": "local", "answers": None}, "answers"),
+        ({"answers": 0}, "answers"),
+        ({"best": "g"}, "best"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(fields, field):

@@ -102,6 +102,22 @@ async def test_ties_go_to_the_chain_drawn_first(session):
     assert outcome.answer is outcome.tree.answers()[0]
 
 
+@pytest.mark.parametrize("finishers", [2, 4])
+async def test_a_majority_of_the_first_to_finish(session, finishers):
+    """All chains up to the round in which enough have ended, and the selection among these."""
+    stopped = 0
+    for seed in range(20):
+        race = await run(Flat(6, first_finish=True, finishers=finishers), session(LANGUAGE, seed=seed), Majority())
+        whole = await run(Flat(6, first_finish=True, finishers=6), session(LANGUAGE, seed=seed), Majority())
+        ends = sorted(node.depth for node in whole.tree.answers() for _ in range(node.times))
+        last = ends[finishers - 1]
+        assert race.candidates == sum(depth <= last for depth in ends) >= finishers
+        assert {node.prefix for node in race.tree} == {node.prefix for node in whole.tree if node.depth <= last}
+        assert race.answer in race.tree.answers()
+        stopped += race.spent.generated < whole.spent.generated
+    assert stopped > 5
+
+
 async def test_chains_that_were_cut_or_have_no_text_do_not_win(session):
     cut = await run(Flat(3, first_finish=True), session(step=Sampling(until=Tokens(9), max_tokens=2)))
     assert cut.answer is None and cut.spent.policy_calls == 3
@@ -122,8 +138,13 @@ async def test_first_finish_takes_any_boundary(session):
     assert all(";" in node.segment.text for node in outcome.answer.path()[1:-1])
 
 
-@pytest.mark.parametrize("field", ["n", "parallel", "depth"])
+@pytest.mark.parametrize("field", ["n", "parallel", "finishers", "depth"])
 def test_settings_that_make_no_sense_are_refused(field):
     with pytest.raises(ConfigError) as caught:
         Flat(**{field: 0})
     assert caught.value.field == field
+
+
+def test_more_cannot_finish_than_start():
+    with pytest.raises(ConfigError, match="finishers"):
+        Flat(3, first_finish=True, finishers=4)
