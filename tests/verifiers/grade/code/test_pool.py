@@ -39,7 +39,7 @@ def mine() -> set[str]:
 
 
 def test_many_programs_leave_nothing(limits):
-    before, count = mine(), 1000 if FULL else 60
+    before, count = mine(), 1000 if FULL else 40
     kinds = [
         "print(input())",
         "import os\nif os.fork(): print(input())",
