@@ -29,28 +29,48 @@ BASE = "best_of_n"  # what every search is held against
 
 # what each search needs to be able to spend the limit, where its defaults would end before
 SETTINGS: dict[str, tuple[str, ...]] = {
+    # completions of the prompt
     "greedy": (),
     "majority": ("search.n=256", "search.parallel=8"),
     "best_of_n": ("search.n=256", "search.parallel=8"),
     "weighted": ("search.n=256", "search.parallel=8"),
+    "mbr": ("search.n=256", "search.parallel=8"),
     "first_finish": ("search.n=16",),
-    "beam": ("search.beams=8", "search.width=4"),
-    "dvts": ("search.beams=8", "search.width=4"),
+    "adaptive_best_of_k": ("search.price.average=26", "search.most=256", "search.parallel=8"),
+    "refine": ("search.drafts=12", "search.rounds=8", "search.width=4"),
+    "explore_execute": ("search.plans=32", "search.executions=12"),
+    # beams over steps
+    "beam": (),
+    "dvts": (),
+    "diverse_beam": (),
+    "fetch": (),
+    "tot": ("search.beams=4", "search.width=6", "search.depth=16"),
+    "guided": ("search.beams=4", "search.width=6", "search.depth=16"),
     "phi": (),
     "predictive": (),
-    "guided": ("search.beams=8", "search.depth=16"),
-    "tot": ("search.beams=4", "search.depth=16"),
-    "explore_execute": ("search.plans=64", "search.executions=16"),
-    "mbr": ("search.n=256", "search.parallel=8"),
+    "reward_guided": ("search.n=12",),
+    # best-first and trees
     "astar": ("search.expansions=8", "search.revisit=0.4"),
+    "litesearch": ("search.theta=0.95", "search.answers=16"),
     "mcts": ("search.simulations=300", "search.widening=0.5"),
     "rest_mcts": ("search.simulations=300", "search.width=8", "search.gate=null"),
     "sc_mcts": ("search.simulations=300", "search.widening=0.5"),
     "vm_mcts": ("search.iterations=300",),
-    "particles": ("search.particles=16",),
-    "particle_gibbs": ("search.particles=8", "search.iterations=32"),
-    "rebase": ("search.samples=16",),
+    "ab_mcts": ("search.generations=256",),
+    "fetch_mcts": (),
+    # particles and segments
+    "particles": ("search.particles=24",),
+    "particle_gibbs": ("search.particles=8", "search.iterations=16"),
+    "rebase": ("search.samples=24",),
     "treepo": ("search.width=32",),
+    # over tokens
+    "patience_beam": ("search.beams=16",),
+    "best_first_beam": ("search.beams=16",),
+    "diverse_token_beam": ("search.beams=16", "search.groups=4", "search.choose=verifier"),
+    "stochastic_beam": ("search.beams=20",),
+    "lattice": ("search.calls=1024", "search.parallel=4", "search.choose=verifier"),
+    "token_mcts": ("search.parallel=4",),
+    "kcts": ("search.simulations=16", "search.parallel=4"),
 }
 # 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
 TASKS: dict[str, tuple[str, ...]] = {

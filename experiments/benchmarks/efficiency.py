@@ -58,7 +58,7 @@ def cases() -> list[Case]:
     return [
         Case("game24", Game24(), hard, narrow),
         Case("game24_checked", Game24(), hard, narrow, checked=True),
-        Case("arithmetic", Arithmetic(), 0, AStar(3, expansions=12)),
+        Case("arithmetic", Arithmetic(), 0, AStar(3, expansions=20, revisit=0.07)),
     ]
 
 
