@@ -21,6 +21,7 @@ from verifiers.grade.code import harness, isolate, processes, wire
 
 TICK = 0.05  # seconds between looks at a program that runs
 TAIL = 4096  # bytes kept of what goes to standard error
+OURS = 3  # of a program's processes where it has no user of its own: this one, its parent and the zygote
 OUT, ERROR, RESULT = "out", "error", "result"
 
 
@@ -67,7 +68,8 @@ class Supervisor:
             return
         job = message[0]
         limits = job["limits"]
-        limits["nproc"] = limits["processes"] + (0 if self.users > 1 else processes.threads_of_user())
+        ours = 0 if self.users > 1 else OURS if self.kind == "namespaces" else processes.threads_of_user()
+        limits["nproc"] = limits["processes"] + ours
         while (message := wire.receive(self.channel)) is not None:
             self._clean(limits)
             head, payload = self._test(job, message[1])
