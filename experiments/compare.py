@@ -59,10 +59,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "ab_mcts": ("search.generations=256",),
     "fetch_mcts": (),
     # particles and segments
-    "particles": ("search.particles=24",),
+    "particles": ("search.particles=16",),
     "particle_gibbs": ("search.particles=8", "search.iterations=16"),
-    "rebase": ("search.samples=24",),
-    "treepo": ("search.width=32",),
+    "rebase": (),
+    "treepo": ("search.width=48", "search.segment=8", "search.depth=24", "search.first=null"),
     # over tokens
     "patience_beam": ("search.beams=16",),
     "best_first_beam": ("search.beams=16",),
