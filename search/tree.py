@@ -37,7 +37,8 @@ class Node:
         children: distinct continuations, in order of insertion.
         score: the verifier's value in [0, 1]; nan before it is asked.
         step_scores: values in [0, 1] the verifier gave to the steps of the path; () if it gives none.
-        times: draws that gave this node; 1 for one that was not drawn (the root, a listed token, an inserted text).
+        times: draws that gave this node; 0 for one that was not drawn (a token only listed, a text inserted), 1 for
+            the root.
         draws: next steps drawn after this node; the number of the next such draw.
         completions: draws after this node to the end of sequence; the number of the next such draw.
         visits: values backed up through this node.
@@ -152,22 +153,25 @@ class Tree:
     def add(self, parent: Node, segment: Segment, draws: int = 1) -> Node:
         """The child of `parent` by `segment`, in constant time; the same segment again is one node counted twice.
 
-        A node that was not drawn (`draws` = 0) counts once, however often it is added.
+        A node that is not drawn (`draws` = 0) counts nothing.
         """
         content = (segment.tokens, segment.text, segment.finish, segment.by)
         if (known := parent._child.get(content)) is not None:
             known.times += draws
             return known
         node = Node(len(self.nodes), parent, segment, parent.prefix + segment)
-        node.times = max(draws, 1)
+        node.times = draws
         parent.children.append(node)
         parent._child[content] = node
         self.nodes.append(node)
         return node
 
     def answers(self, *, truncated: bool = False) -> list[Node]:
-        """The complete nodes, oldest first; `truncated` gives those cut by a token limit instead."""
-        return [node for node in self.nodes if node.terminal and node.complete is not truncated]
+        """The complete nodes, oldest first; `truncated` gives those cut by a token limit instead.
+
+        An end of sequence that was listed among the likeliest tokens is an answer once a search has taken it.
+        """
+        return [node for node in self.nodes if node.terminal and node.times and node.complete is not truncated]
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns with one row per node, for analysis.
