@@ -34,7 +34,6 @@ class Node:
         parent: None for the root.
         segment: what this node adds to its parent; the prompt, for the root.
         prefix: the whole path, as the policy and the verifier see it.
-        children: distinct continuations, in order of insertion.
         score: the verifier's value in [0, 1]; nan before it is asked.
         step_scores: values in [0, 1] the verifier gave to the steps of the path; () if it gives none.
         times: draws that gave this node; 0 for one that was not drawn (a token only listed, a text inserted), 1 for
@@ -50,7 +49,6 @@ class Node:
 
     __slots__ = (
         "_child",
-        "children",
         "completions",
         "cost",
         "draws",
@@ -69,8 +67,7 @@ class Node:
 
     def __init__(self, id: int, parent: Node | None, segment: Segment, prefix: Prefix):
         self.id, self.parent, self.segment, self.prefix = id, parent, segment, prefix
-        self.children: list[Node] = []
-        self._child: dict[tuple[object, ...], Node] = {}  # by content, for `Tree.add`
+        self._child: dict[bytes, Node] = {}  # by content, in order of insertion
         self.score: float = math.nan
         self.step_scores: tuple[float, ...] = ()
         self.times, self.draws, self.completions = 1, 0, 0
@@ -81,6 +78,11 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.id}, {self.segment.text!r}, {self.segment.finish.value}, score={self.score:.3g})"
+
+    @property
+    def children(self) -> list[Node]:
+        """Distinct continuations, in order of insertion."""
+        return list(self._child.values())
 
     @property
     def terminal(self) -> bool:
@@ -155,13 +157,13 @@ class Tree:
 
         A node that is not drawn (`draws` = 0) counts nothing.
         """
-        content = (segment.tokens, segment.text, segment.finish, segment.by)
+        prefix = parent.prefix + segment
+        content = prefix.digest + segment.finish.encode()  # tokens, text and author are in the digest
         if (known := parent._child.get(content)) is not None:
             known.times += draws
             return known
-        node = Node(len(self.nodes), parent, segment, parent.prefix + segment)
+        node = Node(len(self.nodes), parent, segment, prefix)
         node.times = draws
-        parent.children.append(node)
         parent._child[content] = node
         self.nodes.append(node)
         return node
