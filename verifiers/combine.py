@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field, fields, replace
-from types import TracebackType
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, cast
 
 from search.errors import ConfigError, VerifierError
@@ -15,6 +13,7 @@ from search.ports import Binds, Describes, Verifier
 from search.types import Cost, Prefix, Verdict
 from search.waves import gather
 from verifiers.curves import Curve, curve_of
+from verifiers.opens import Opens
 
 HOW: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
@@ -25,29 +24,10 @@ HOW: dict[str, Callable[[Sequence[float]], float]] = {
 
 
 @dataclass(frozen=True)
-class Composed(ABC):
+class Composed(Opens):
     """What verifiers made of others share: they open and close their parts, and bind them to an item where needed."""
 
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False, compare=False, kw_only=True)
-
     _holds: ClassVar[tuple[str, ...]]  # the fields with a verifier, or several
-
-    async def __aenter__(self) -> Self:
-        entered: list[object] = []
-        try:
-            for part in self._parts():
-                if hasattr(part, "__aenter__") and not any(part is other for other in entered):
-                    entered.append(part)
-                    await self._stack.enter_async_context(cast(AbstractAsyncContextManager[object], part))
-        except BaseException:
-            await self._stack.aclose()  # what was opened before the one that failed
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
     def bind(self, item: Any) -> Self:
         """The same of its parts for one item; parts that need none stay as they are."""
@@ -61,9 +41,9 @@ class Composed(ABC):
 
     @property
     def fingerprint(self) -> str:
-        described = [_described(part) for part in self._parts()]
+        parts = [described(part) for part in self._parts()]
         plain = [f.name for f in fields(self) if f.init and f.name not in self._holds]
-        return f"{type(self).__name__.lower()}:{[getattr(self, name) for name in plain]}:{described}"
+        return f"{type(self).__name__.lower()}:{[getattr(self, name) for name in plain]}:{parts}"
 
     @abstractmethod
     async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
@@ -74,7 +54,8 @@ class Composed(ABC):
         return [part for value in held for part in (value if isinstance(value, tuple) else (value,))]
 
 
-def _described(part: object) -> str:
+def described(part: object) -> str:
+    """Its fingerprint, or what it prints as."""
     return part.fingerprint if isinstance(part, Describes) else repr(part)
 
 
@@ -118,7 +99,7 @@ class Aggregate(Composed):
     @property
     def fingerprint(self) -> str:
         window = "" if self.window is None else f"of {self.window}:"
-        return f"aggregate:{self.how}:{window}{_described(self.prm)}"
+        return f"aggregate:{self.how}:{window}{described(self.prm)}"
 
     async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
         verdicts = await self.prm.score(prefixes)
