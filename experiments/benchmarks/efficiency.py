@@ -112,11 +112,14 @@ async def treepo(plain: list[Case], policy: Embedded) -> Figure:
 
 
 async def phi(plain: list[Case], policy: Embedded) -> Figure:
-    """Accuracy points of phi-decoding over self-consistency with as many tokens on each item; no verifier."""
+    """Accuracy points of phi-decoding over self-consistency with as many tokens on each item; no verifier.
+
+    Look-aheads at temperature 0.6 in place of the published 1.0, at which this policy errs more often.
+    """
     gains, spent = [], []
     for case in plain:
         for seed in SEEDS:
-            ours = await trial(Phi(), case.task, case.items, policy, None, seed)
+            ours = await trial(Phi(ahead_temperature=0.6), case.task, case.items, policy, None, seed)
             limits = [cost.generated for cost in ours.costs]
             vote = await trial(
                 Flat(512, parallel=4), case.task, case.items, policy, None, seed,
