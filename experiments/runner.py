@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.collector import relax
 from experiments.item import Item
 from experiments.parts import Parts, under
 from experiments.progress import Progress
@@ -68,6 +69,7 @@ class Runner:
                         raise under(name, error) from error
             check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())
+            relax()
             with progress:
                 await self._all(progress)
 
