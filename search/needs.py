@@ -28,6 +28,7 @@ NEAREST: Mapping[str, tuple[str, ...]] = {
     "Phi": ("tot", "majority"),
     "Guided": ("beam",),
     "TreePO": ("treepo search.fallback=none search.allocation=even",),
+    "ReExSQL": ("majority",),
     "Refine": ("refine search.restart=prefix",),
     "ABMCTS": ("ab_mcts search.nodes=steps",),
     "ExploreExecute": ("explore_execute search.lead='' search.handover=''",),
