@@ -103,7 +103,7 @@ async def treepo(plain: list[Case], policy: Embedded) -> Figure:
     for case in plain:
         for seed in SEEDS:
             flat = await trial(Flat(16), case.task, case.items, policy, None, seed, select=Majority())
-            tree = TreePO(16, segment=6, depth=32, first=None, fallback="none")
+            tree = TreePO(16, segment=10, depth=24, first=None, fallback="none")
             grown = await trial(tree, case.task, case.items, policy, None, seed, select=Majority())
             ratios.append(grown.tokens / flat.tokens)
             ours.append(grown.accuracy)
