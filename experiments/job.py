@@ -24,7 +24,7 @@ from experiments.store import Store, opened
 from experiments.summary import show
 from search.errors import ConfigError
 
-GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search")
+GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search", "pool")
 FIELDS = ("seed", "limit", "offset", "question", "out", "data", "concurrency", "retry_errors")
 
 

@@ -27,7 +27,19 @@ from search.errors import ConfigError
 
 VERSION = 1
 # settings that do not change any row, so a run may be taken up with others
-FREE = ("out", "seed", "limit", "offset", "question", "concurrency", "data", "task.data", "retry_errors", "trace")
+FREE = (
+    "pool",
+    "out",
+    "seed",
+    "limit",
+    "offset",
+    "question",
+    "concurrency",
+    "data",
+    "task.data",
+    "retry_errors",
+    "trace",
+)
 
 
 def read_run(folder: Path, setting: str = "out") -> dict[str, Any]:
