@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from experiments.build import build
+from policies.pool.fronts import Pooled
 from policies.pool.hosting import Hosting
+from policies.pool.rules import Counters
 from search.errors import ConfigError
 from search.ports import Policy, Verifier
 
 POOLED = ("policy", "verifier", "roles")
+
+
+class Made(Protocol):
+    """What holds the models of a run."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def verifier(self) -> Verifier | None: ...
+
+    @property
+    def roles(self) -> Mapping[str, Policy]: ...
+
+
+def happened(models: Made) -> dict[str, Counters]:
+    """What the pools among the models counted, by role; those that answered nothing are left out."""
+    named = {"policy": models.policy, "verifier": models.verifier, **models.roles}
+    pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled)}
+    return {name: counters for name, counters in pools.items() if counters.calls}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def _main(arguments: list[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
+    from experiments import launch
     from experiments.commandline import CONF, explained, quoted, unknown_flags
     from experiments.job import solve
     from search.errors import ConfigError
@@ -40,6 +41,7 @@ def _main(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises its errors instead of printing them
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # nor does it log them
     begun, statuses = 0, []
+    launch.statuses.clear()
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def job(settings: DictConfig) -> None:
@@ -54,11 +56,13 @@ def _main(arguments: list[str]) -> int:
 
     try:
         job()
+    except ConfigError as error:  # of a launcher
+        return _fault(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if begun > len(statuses):  # not from composing: a fault of this program, to be seen whole
             raise
         return _fault(explained(error, arguments))
-    return max(statuses, default=0)
+    return max((*statuses, *launch.statuses), default=0)
 
 
 def _fault(sentence: str) -> int:

@@ -1,4 +1,4 @@
-"""The Ray cluster replicas live on: started or joined once, however many pools use it, with refusals in one sentence."""
+"""The Ray cluster replicas live on: started or joined once, however many pools use it; refusals in one sentence."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from search.batching import Batcher
 from search.errors import TreewiseError
 
 Build = Callable[[], Any]  # makes the part; can be pickled
+Head = tuple[str, bool, bytes | None]  # of a call: method, columns and binding
 BOUND = 256  # bindings of a part that are remembered
 
 
@@ -79,7 +80,7 @@ class Work:
         columns = zip(*call.items, strict=True) if call.columns else (call.items,)
         return list(await method(*columns))
 
-    async def _mixed(self, asked: Sequence[tuple[tuple[Any, ...], Any]]) -> list[Any]:
+    async def _mixed(self, asked: Sequence[tuple[Head, Any]]) -> list[Any]:
         """Answers to items of several callers; an item that fails has its error and does not take others with it."""
         answers: list[Any] = [None] * len(asked)
         for head in dict.fromkeys(head for head, _ in asked):
@@ -88,7 +89,7 @@ class Work:
                 answers[i] = answer
         return answers
 
-    async def _halved(self, head: tuple[Any, ...], items: Sequence[Any]) -> list[Any]:
+    async def _halved(self, head: Head, items: Sequence[Any]) -> list[Any]:
         try:
             answers = await self._alone(Call(*head, items))
         except TreewiseError as error:

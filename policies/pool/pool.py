@@ -2,7 +2,7 @@
 
 Life of an item: it waits at the door while the pool is full; `routing` names a slot; it waits there until the replica
 has room; it leaves together with what its caller asked at the same time; its answer is checked and given to the caller.
-Lost on the way - the replica died, hung, or answered what cannot be an answer - it is asked again, elsewhere if there is
+Lost on the way (the replica died, hung, or answered what cannot be an answer) it is asked again, elsewhere if there is
 an elsewhere. That changes no result: the answer to a request is a function of the request, so it does not matter who
 answers, nor how often; the caller gets one answer and is charged for one.
 
@@ -17,6 +17,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 from policies.pool.home import Call
@@ -97,7 +98,7 @@ class Pool:
             else:
                 self._waiting += weight
             jobs.append(job := Job(head, item, weight, loop.create_future(), port.key(item)))
-            job.future.add_done_callback(lambda _, weight=weight: self._out(weight))
+            job.future.add_done_callback(partial(self._out, weight))
             self._route(job)
         self._pump()
         done = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
@@ -247,7 +248,7 @@ class Pool:
         job.avoid, job.head = slot.number, (*job.head[:2], object())  # on its own from now on
         self._route(job)
 
-    def _out(self, weight: int) -> None:
+    def _out(self, weight: int, _: object) -> None:
         """An item is answered, or its caller is gone: whoever waits at the door may come in."""
         self._waiting -= weight
         while self._door and (not self._waiting or self._waiting + self._door[0][0] <= self._full):

@@ -78,3 +78,15 @@ class Counters:
     replaced: dict[str, int] = field(default_factory=dict)
     grown: int = 0
     shrunk: int = 0
+
+    def __str__(self) -> str:
+        """For people, in a line."""
+        said = [f"{self.items:,} requests in {self.calls:,} calls", f"{self.spilled:,} spilled over"]
+        if self.replaced:
+            why = ", ".join(f"{count} {name}" for name, count in sorted(self.replaced.items()))
+            said.append(f"{sum(self.replaced.values())} replicas replaced ({why})")
+        if self.again:
+            said.append(f"{self.again:,} asked again ({self.lost_seconds:.1f} s and {self.lost_tokens:,} tokens lost)")
+        if self.grown or self.shrunk:
+            said.append(f"{self.grown} replicas added, {self.shrunk} let go")
+        return ", ".join(said)

@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 from concurrent.futures import Future
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -34,22 +35,27 @@ def main() -> None:
 
     while (frame := read(inward)) is not None:
         number, kind, content = pickle.loads(frame)
+        future: Future[Any] = Future()
         if kind == "enter":
             try:
                 home = Home(*pickle.loads(content))
                 future = home.enter()
             except Exception as error:  # what builds the part cannot be imported here
-                future = Future()
                 future.set_exception(error)
         elif kind == "ping":
-            future = Future()
             future.set_result(None)
         else:
             assert home is not None
-            calls = {"answers": home.answers, "ask": lambda asked: home.ask(*asked), "leave": lambda _: home.leave()}
-            future = calls[kind](content)
-        future.add_done_callback(lambda done, number=number: answer(number, done))
+            future = asked(home, kind, content)
+        future.add_done_callback(partial(answer, number))
     os._exit(0)
+
+
+def asked(home: Home, kind: str, content: Any) -> Future[Any]:
+    """What a frame asks of the part."""
+    if kind == "answers":
+        return home.answers(content)
+    return home.ask(*content) if kind == "ask" else home.leave()
 
 
 if __name__ == "__main__":
