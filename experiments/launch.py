@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def launch(jobs: Sequence[Sequence[str]], first: int, folder: str, settings: Map
     for name in settings.keys() - {"by"} - FIELDS[by]:
         raise ConfigError(f"hydra.launcher.{name}", settings[name], f"choose from {', '.join(sorted(FIELDS[by]))}")
     fields = {name: value for name, value in settings.items() if name != "by"}
-    ways = {"processes": _processes, "ray": _ray, "slurm": _slurm}
+    ways: dict[str, Callable[..., list[Ended]]] = {"processes": _processes, "ray": _ray, "slurm": _slurm}
     found = ways[by](commands(jobs, first, folder), **fields)
     statuses.extend(ended.status for ended in found)
     for job, ended in zip(jobs, found, strict=True):

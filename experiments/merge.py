@@ -33,7 +33,7 @@ def merge(out: Path, shards: Sequence[Path]) -> Store:
     with opened(out) as store:
         whole = {**runs[0]["configuration"], "shard": None, "out": str(out)}
         store.begin({**runs[0], "configuration": whole, "merged": [str(folder) for folder in shards]})
-        ranks = {}
+        ranks: dict[str, tuple[int, int]] = {}
         for number, folder in enumerate(_in_order(shards)):
             for place, row in enumerate(read_rows(folder, "shard")):
                 ranks.setdefault(row.item, (place, number))
@@ -45,9 +45,11 @@ def merge(out: Path, shards: Sequence[Path]) -> Store:
 
 def _in_order(shards: Sequence[Path]) -> list[Path]:
     """By the number of the shard, whose i-th items come i-th in the task."""
-    return sorted(
-        shards, key=lambda folder: int((read_run(folder)["configuration"].get("shard") or "0/1").split("/")[0])
-    )
+
+    def number(folder: Path) -> int:
+        return int((read_run(folder)["configuration"].get("shard") or "0/1").partition("/")[0])
+
+    return sorted(shards, key=number)
 
 
 def _take(store: Store, folder: Path, row: Row) -> None:

@@ -31,7 +31,7 @@ class Made(Protocol):
 
 def happened(models: Made) -> dict[str, Counters]:
     """What the pools among the models counted, by role; those that answered nothing are left out."""
-    named = {"policy": models.policy, "verifier": models.verifier, **models.roles}
+    named: dict[str, Any] = {"policy": models.policy, "verifier": models.verifier, **models.roles}
     pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled)}
     return {name: counters for name, counters in pools.items() if counters.calls}
 

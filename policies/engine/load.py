@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -142,10 +143,13 @@ def scoring_model(path: Path, dtype: str, device: str) -> Model:
     return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
 
 
+_one_at_a_time = Lock()  # transformers keeps what it is doing in globals
+
+
 def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
     settings(path)
     try:
-        with quiet():
+        with _one_at_a_time, quiet():
             model, told = loader.from_pretrained(
                 str(path),
                 dtype=DTYPES[dtype],

@@ -36,8 +36,7 @@ def join(address: str | None, settings: Mapping[str, Any]) -> None:
 
     Raises ConfigError where Ray is not installed or nothing answers at the address. To be paired with `leave`.
     """
-    if find_spec("ray") is None:
-        raise ConfigError("pool", "ray", "Ray is not installed: pip install 'treewise[ray]', or take pool=local")
+    installed()
     import ray
 
     if not ray.is_initialized():
@@ -46,17 +45,31 @@ def join(address: str | None, settings: Mapping[str, Any]) -> None:
             reach(address)
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
         joined = {"log_to_driver": False, "logging_level": logging.ERROR}
+        before = os.environ.get("PYTHONPATH")
+        if address == "local":  # what can be imported here can be in its actors
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         try:
             ray.init(address=address, **{**(quiet if address == "local" else joined), **settings})
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError("pool.address", address, f"Ray cannot be started or joined there ({said})") from error
+        finally:
+            os.environ.pop("PYTHONPATH", None)
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
         _use.ours = True
     _use.pools += 1
 
 
+def installed() -> None:
+    """Raises ConfigError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise ConfigError("pool", "ray", "Ray is not installed: pip install 'treewise[ray]', or take pool=local")
+
+
 def devices(address: str | None, settings: Mapping[str, Any], replicas: int, gpus: float) -> None:
     """Raises ConfigError if a cluster that is to begin on this machine cannot have `gpus` for each of `replicas`."""
+    installed()
     if not gpus or "num_gpus" in settings or not _local(address):
         return
     import torch
