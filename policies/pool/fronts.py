@@ -11,7 +11,7 @@ from policies.pool import port
 from policies.pool.home import Build
 from policies.pool.pool import Pool
 from policies.pool.rules import Counters
-from search.ports import Describes, KeepsPrefixes, Likelihood, Verifier
+from search.ports import KeepsPrefixes, Likelihood, Verifier
 from search.types import Prefix, Reply, Request, Segment, Verdict
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _abilities(front: Pooled) -> Any:
             methods[name] = _told(front, name)
     if isinstance(part, Likelihood):
         methods["logprobs"] = _likelihood(front)
-    if isinstance(part, Describes):
+    if hasattr(type(part), "fingerprint"):  # its value may need files that are not here
         methods["fingerprint"] = property(lambda _: part.fingerprint)
     return type("Abilities", (), methods)()
 
