@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from experiments import launch, merge
 from experiments.rows import read_rows
+from experiments.solve import main
 from experiments.store import read_run
 from search.errors import ConfigError
 
@@ -53,7 +55,7 @@ def test_a_wrong_launcher_is_one_sentence(override, sentence, tmp_path, capsys, 
 
 
 def test_slurm_needs_submitit(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
+    monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ConfigError, match="submitit is not installed"):
         launch.launch([["seed=0"]], 0, "runs", {"by": "slurm"})
 
@@ -126,9 +128,12 @@ PUBLISHED = ("math500_beam", "math500_astar", "aime24_astar", "aime25_astar")
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
-def test_published_settings_can_be_looked_at_anywhere(preset, tmp_path, capsys, monkeypatch, solve):
+def test_published_settings_can_be_looked_at_anywhere(preset, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert solve("debug=null", f"experiment={preset}", "dry_run=true", "pool=ray", "pool.gpus=1") == 0
+    monkeypatch.setattr(sys, "argv", ["solve", f"experiment={preset}", "dry_run=true", "pool=ray", "pool.gpus=1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "its data is not here" in said and "Qwen2.5-Math-PRM-7B" in said and "Ray(" in said
     assert list(tmp_path.iterdir()) == [], "nothing is written"

@@ -38,6 +38,66 @@ def ray_here():
     cluster.leave()
 
 
+NODES = """
+import asyncio, os, sys, warnings
+warnings.simplefilter("ignore")
+from functools import partial
+import ray
+from ray.cluster_utils import Cluster
+import pool_doubles as doubles
+from policies.pool.ray import Ray
+from policies.toy import Toy
+from search.steps import Tokens
+from search.types import Prefix, Request, Sampling
+
+async def main():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
+    other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    ray.init(address=cluster.address, log_to_driver=False)
+    requests = [Request(Prefix(Toy().write(f"q{i}")), Sampling(until=Tokens(2)), (i, i + 1)) for i in range(24)]
+    wanted = await Toy().sample(requests)
+    try:
+        hosting = Ray(replicas=2, cpus=1.0, retries=30, health=1.0, start=60.0)
+        async with hosting.policy(partial(doubles.Frail, seconds=0.05)) as pooled:
+            assert len(pooled.pool._slots) == 2
+            calls = asyncio.gather(*(pooled.sample([request]) for request in requests))
+            await asyncio.sleep(0.02)
+            cluster.remove_node(other)  # with what it was working on
+            assert [answer for (answer,) in await calls] == wanted
+            assert pooled.counters.replaced.get("died", 0) + pooled.counters.replaced.get("silent", 0) >= 1
+            assert pooled.counters.again > 0 and pooled.counters.items == 24
+            assert len(pooled.pool._slots) == 1
+            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)  # it comes back
+            for _ in range(600):
+                if len(pooled.pool._slots) == 2:
+                    break
+                await asyncio.sleep(0.1)
+            assert len(pooled.pool._slots) == 2
+            assert await pooled.sample(requests) == wanted
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    print("the same")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.ray
+def test_a_node_leaves_and_comes_back():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "parts")))
+    done = subprocess.run(
+        [sys.executable, "-c", NODES],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
+
+
 async def kill_some(ray, front, killed, kills, rng):
     while len(killed) < kills:
         await asyncio.sleep(rng.uniform(0.2, 1.0))
@@ -98,66 +158,6 @@ async def test_more_than_the_cluster_has_is_one_sentence(ray_here):
     with pytest.raises(ConfigError, match=r"pool.gpus=3.* replicas need 6 and the cluster has 0"):
         async with Ray(replicas=2, gpus=3.0).policy(Toy):
             pass
-
-
-NODES = """
-import asyncio, os, sys, warnings
-warnings.simplefilter("ignore")
-from functools import partial
-import ray
-from ray.cluster_utils import Cluster
-import pool_doubles as doubles
-from policies.pool.ray import Ray
-from policies.toy import Toy
-from search.steps import Tokens
-from search.types import Prefix, Request, Sampling
-
-async def main():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
-    other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-    ray.init(address=cluster.address, log_to_driver=False)
-    requests = [Request(Prefix(Toy().write(f"q{i}")), Sampling(until=Tokens(2)), (i, i + 1)) for i in range(24)]
-    wanted = await Toy().sample(requests)
-    try:
-        hosting = Ray(replicas=2, cpus=1.0, retries=30, health=1.0, start=60.0)
-        async with hosting.policy(partial(doubles.Frail, seconds=0.05)) as pooled:
-            assert len(pooled.pool._slots) == 2
-            calls = asyncio.gather(*(pooled.sample([request]) for request in requests))
-            await asyncio.sleep(0.02)
-            cluster.remove_node(other)  # with what it was working on
-            assert [answer for (answer,) in await calls] == wanted
-            assert pooled.counters.replaced.get("died", 0) + pooled.counters.replaced.get("silent", 0) >= 1
-            assert pooled.counters.again > 0 and pooled.counters.items == 24
-            assert len(pooled.pool._slots) == 1
-            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)  # it comes back
-            for _ in range(600):
-                if len(pooled.pool._slots) == 2:
-                    break
-                await asyncio.sleep(0.1)
-            assert len(pooled.pool._slots) == 2
-            assert await pooled.sample(requests) == wanted
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    print("the same")
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.ray
-def test_a_node_leaves_and_comes_back():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
-    paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "parts")))
-    done = subprocess.run(
-        [sys.executable, "-c", NODES],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
 
 
 @contextlib.contextmanager
