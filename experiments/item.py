@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from search.errors import ConfigError
 from verifiers.grade import Grade
 
 __all__ = ["Checks", "Grade", "Item", "Task", "cut"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Checks(Protocol):
         ...
 
 
-def cut(items: Sequence[Item], limit: int | None = None, offset: int = 0) -> list[Item]:
+def cut(items: Sequence[T], limit: int | None = None, offset: int = 0) -> list[T]:
     """The first `limit` items (None: all) after `offset`. Raises ConfigError for an offset beyond the end."""
     if limit is not None and limit < 1:
         raise ConfigError("limit", limit, "give a whole number of at least 1, or null for all items")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from policies.pool import cluster
 from search.errors import ConfigError
 
+program = "experiments.solve"  # what is launched: the one that is running
 statuses: list[int] = []  # of all jobs launched by this program: hydra gives them to nobody
 FIELDS = {
     "processes": {"jobs"},
@@ -47,7 +48,7 @@ def launch(jobs: Sequence[Sequence[str]], first: int, folder: str, settings: Map
         raise ConfigError(f"hydra.launcher.{name}", settings[name], f"choose from {', '.join(sorted(FIELDS[by]))}")
     fields = {name: value for name, value in settings.items() if name != "by"}
     ways: dict[str, Callable[..., list[Ended]]] = {"processes": _processes, "ray": _ray, "slurm": _slurm}
-    found = ways[by](commands(jobs, first, folder), **fields)
+    found = ways[by]([[program, *command] for command in commands(jobs, first, folder)], **fields)
     statuses.extend(ended.status for ended in found)
     for job, ended in zip(jobs, found, strict=True):
         sys.stdout.write(f"\n== {' '.join(job)}\n{ended.output}")
@@ -67,10 +68,10 @@ def commands(jobs: Sequence[Sequence[str]], first: int, folder: str) -> list[lis
 
 
 def run(command: Sequence[str], folder: str) -> Ended:
-    """One job as a program, started in `folder`."""
+    """One job as a program, its name first in `command`, started in `folder`."""
     path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.solve", *command],
+        [sys.executable, "-m", *command],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,

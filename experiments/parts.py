@@ -70,7 +70,7 @@ class Parts:
         if type(strict) is not bool:
             raise ConfigError("budget.strict", strict, "give true or false")
         Budget(budget, strict=strict)  # refuses wrong limits at the door
-        models = Models.of(settings["pool"])
+        models = Models.of(settings.get("pool"))
         return cls(
             task=build("task", settings["task"]),
             policy=models.policy("policy", settings["policy"]),

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.collector import relax
 from experiments.item import Item
 from experiments.parts import Parts, under
 from experiments.progress import Progress
@@ -67,6 +68,7 @@ class Runner:
                     except ConfigError as error:
                         raise under(name, error) from error
             self.begin(self.fingerprints())
+            relax()
             with progress:
                 await self._all(progress)
 

@@ -30,6 +30,7 @@ from search.algorithms.mcts import MCTS
 from search.algorithms.particles import ParticleFilter, ParticleGibbs
 from search.algorithms.phi import Phi
 from search.algorithms.rebase import Rebase
+from search.algorithms.reex_sql import ReExSQL
 from search.algorithms.refine import Refine
 from search.algorithms.reward_guided import RewardGuided
 from search.algorithms.stochastic_beam import StochasticBeam
@@ -203,6 +204,10 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    # in words of letters: a query ends with b, the judge says what it gives
+    "reex-sql": ReExSQL(
+        leaves=4, width=2, rounds=3, query=("", "b"), final=("", "."), result=("(", ")"), executor="judge"
+    ),
     "mcts": MCTS(8, 3, parallel=3),
     "mcts-rollouts": MCTS(5, 2, rule=uct, evaluate=Completions(2, 0.5), backup=best, parallel=2, widening=0.5),
     "mcts-act": MCTS(4, 3, mode="act", noise=0.25, temperature=1.0, proven=True, gate=1.0),

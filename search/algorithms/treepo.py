@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from search.cuts import after, close
 from search.divergence import ALLOCATIONS, POSITIONS, SOURCES, fork, kept, sources
+from search.draws import advance
 from search.endings import Ending, Trajectory, boxed, repeats
 from search.errors import ConfigError
 from search.session import Session
 from search.steps import Tokens
 from search.tree import Node
 from search.types import Finish
-from search.walkers import advance
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from experiments.rows import read_rows
 
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml"))
 
-NEEDS = {"task=jsonl": ["task.path=problems.jsonl"]}  # what a choice cannot do without
+# what a choice cannot do without
+NEEDS = {
+    "task=jsonl": ["task.path=problems.jsonl"],
+    "verifier=think_prm": ["verifier.policy.model=models/policy"],
+} | {
+    choice: ["verifier.model=models/prm"]
+    for choice in CHOICES
+    if choice.startswith("verifier=") and "\nmodel: ???" in (CONF / f"{choice.replace('=', '/')}.yaml").read_text()
+}
 
 
 def test_there_is_something_to_test():
