@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import launch
 from experiments.commandline import CONF, explained, quoted, unknown_flags
 from search.errors import ConfigError
 
@@ -26,6 +27,7 @@ def run(job: Job, arguments: Sequence[str], config: str = "config") -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises its errors instead of printing them
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # nor does it log them
     begun, statuses = 0, []
+    launch.program, launch.statuses[:] = f"experiments.{'solve' if config == 'config' else config}", []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)
     def composed(settings: DictConfig) -> None:
@@ -40,11 +42,13 @@ def run(job: Job, arguments: Sequence[str], config: str = "config") -> int:
 
     try:
         composed()
+    except ConfigError as error:  # of a launcher: those of a job are caught there
+        return fault(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if begun > len(statuses):  # not from composing: a fault of this program, to be seen whole
             raise
         return fault(explained(error, arguments, config))
-    return max(statuses, default=0)
+    return max((*statuses, *launch.statuses), default=0)
 
 
 def fault(sentence: str) -> int:

@@ -21,7 +21,8 @@ TEXTS = ("question", "out", "data", "task.path", "labels")  # taken as they stan
 def quoted(arguments: Sequence[str]) -> list[str]:
     """The arguments with free texts quoted, so that brackets, commas and "=" in them mean nothing to hydra."""
     result = []
-    for argument in arguments:
+    # settings may stand on both sides of -m; hydra wants it first
+    for argument in sorted(arguments, key=lambda each: each not in ("-m", "--multirun")):
         name, equals, value = argument.partition("=")
         plain = equals and name in TEXTS and value not in ("", "null") and value[0] not in "'\""
         if plain and name == "question":

@@ -72,3 +72,13 @@ def cut(items: Sequence[T], limit: int | None = None, offset: int = 0) -> list[T
             "offset", offset, f"the task has {len(items)} items; give a number from 0 to {len(items) - 1}"
         )
     return list(items[offset:][:limit])
+
+
+def shard(items: Sequence[Item], which: str | None) -> list[Item]:
+    """Every n-th item from the i-th on, for `which` = "i/n" (i from 0); all for None. Raises ConfigError."""
+    if which is None:
+        return list(items)
+    first, _, count = str(which).partition("/")
+    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise ConfigError("shard", which, "give number/count, the number from 0: 0/4, 1/4, 2/4, 3/4")
+    return list(items[int(first) :: int(count)])

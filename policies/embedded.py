@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from policies.bare import bare
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.sampler import VERSION
@@ -88,6 +89,10 @@ class Embedded:
         agree(model, self.model)
         engine = Engine(model, load.size_in_bytes(self.memory), self.rows, self.budget, self.max_context, self.threads)
         return _Loaded(engine, Vocabulary(tokenizer, self.model), end_tokens(path, config, tokenizer))
+
+    def front(self) -> Embedded:
+        """The same policy without its weights: it prompts, writes and reads text, and draws nothing."""
+        return bare(self)
 
     @property
     def _ready(self) -> _Loaded:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -154,10 +155,13 @@ def headed_model(path: Path, name: str, dtype: str, device: str) -> tuple[Model,
     return model, len(parts[f"{layers[-1]}.weight"])
 
 
+_one_at_a_time = Lock()  # transformers keeps what it is doing in globals
+
+
 def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
     settings(path)
     try:
-        with quiet():
+        with _one_at_a_time, quiet():
             model, told = loader.from_pretrained(
                 str(path),
                 dtype=DTYPES[dtype],
