@@ -133,7 +133,7 @@ class Embedded:
         loaded, sampling = self._ready, request.sampling
         ids = loaded.ids(request.prefix.tokens)
         if request.top:
-            return await self._list(ids, request.top)
+            return await self._list(ids, request.top, _owner(request.prefix))
         limit = min(sampling.max_tokens, loaded.engine.context - len(ids))
         if limit < 1:
             cut = Segment((), "", (), Finish.LENGTH)
@@ -147,6 +147,7 @@ class Embedded:
             limit=limit,
             ends=loaded.ends,
             watch=loaded.watch(sampling),
+            owner=_owner(request.prefix),
         )
         tally = drawn.tally
         cost = Cost(
@@ -158,12 +159,12 @@ class Embedded:
         )
         return Reply(tuple(map(loaded.segment, drawn.draws)), cost)
 
-    async def _list(self, ids: tuple[int, ...], top: int) -> Reply:
+    async def _list(self, ids: tuple[int, ...], top: int, owner: int) -> Reply:
         """The likeliest next tokens; none, but the end of the path, where the context is full."""
         loaded = self._ready
         if len(ids) >= loaded.engine.context:
             raise PolicyError(f"{len(ids)} tokens fill the context of {loaded.engine.context}: none can follow")
-        outputs = await loaded.engine.read(ids, len(ids) - 1)
+        outputs = await loaded.engine.read(ids, len(ids) - 1, owner=owner)
         logprobs = outputs.values[-1, : len(loaded.vocabulary)].log_softmax(-1)
         best = logprobs.sort(descending=True, stable=True)
         listed = zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True)
@@ -187,7 +188,7 @@ class Embedded:
         loaded = self._ready
         before = loaded.ids(prefix.tokens)
         ids = before + loaded.ids(continuation.tokens)
-        outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True)
+        outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True, owner=_owner(prefix))
         return tuple(outputs.values[:, 0].tolist())
 
     def vocabulary_size(self) -> int:
@@ -291,6 +292,11 @@ def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozens
     if not ids:
         raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
     return ids
+
+
+def _owner(prefix: Prefix) -> int:
+    """Whose turn a request takes in an engine: that of its problem."""
+    return hash(prefix.prompt.tokens)
 
 
 async def _all(calls: Any) -> list[Any]:

@@ -35,6 +35,11 @@ class Layout(NamedTuple):
     bounds: tuple[int, ...]
     marks: tuple[tuple[int, ...], ...]
 
+    @property
+    def owner(self) -> int:
+        """Whose turn a reading takes in the engine: that of its problem."""
+        return hash(self.ids[: self.bounds[0]])
+
 
 @dataclass(frozen=True)
 class Reading(Hosted):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -96,20 +96,25 @@ class Engine:
         limit: int,
         ends: frozenset[int] = frozenset(),
         watch: Callable[[], Watch] | None = None,
+        owner: Hashable = None,
     ) -> Drawn:
-        """One draw after `ids` per seed; see `schedule.Call` for the arguments.
+        """One draw after `ids` per seed; see `schedule.Call` for the arguments. Draws of several owners take turns.
 
         Raises:
             PolicyError: prompt and limit do not fit the context, the engine is closed, or a forward failed.
         """
         self._check(ids, limit)
-        call = Call(tuple(ids), self._future(), tuple(seeds), temperature, top_k, top_p, limit, ends, watch)
+        call = Call(
+            tuple(ids), self._future(), tuple(seeds), temperature, top_k, top_p, limit, ends, watch, owner=owner
+        )
         if not call.seeds:
             return Drawn((), call.tally)
         call.draws = [None] * len(call.seeds)
         return await self._ask(call)
 
-    async def read(self, ids: Sequence[int], start: int, *, likelihood: bool = False) -> Outputs:
+    async def read(
+        self, ids: Sequence[int], start: int, *, likelihood: bool = False, owner: Hashable = None
+    ) -> Outputs:
         """The head's output at positions `start` to the last of `ids`; what came before is read only if unknown.
 
         With `likelihood`, for a language model: at each position but the last, log p of the next id and the largest
@@ -122,7 +127,7 @@ class Engine:
         if not 0 <= start < len(ids) - likelihood:
             raise PolicyError(f"there is nothing to read from position {start} of {len(ids)} tokens")
         fed, targets = (ids[:-1], ids[start + 1 :]) if likelihood else (ids, ())
-        return await self._ask(Call(tuple(fed), self._future(), start=start, targets=tuple(targets)))
+        return await self._ask(Call(tuple(fed), self._future(), start=start, targets=tuple(targets), owner=owner))
 
     def retain(self, ids: Sequence[int]) -> None:
         """A hint: the sequence will be continued, so it counts as used now."""

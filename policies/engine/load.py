@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -180,6 +181,8 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
+    if type(head) is torch.nn.Linear:  # without the module's own Python around it
+        head = partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias)
     return Model(
         backbone=Lean(backbone) if lean and suits(backbone) else backbone,
         head=head,
