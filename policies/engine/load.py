@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -96,6 +96,22 @@ def tokenizer(path: Path) -> Any:
         return PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError("model", str(path), f"its tokenizer cannot be loaded ({error})") from error
+
+
+def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    generation = path / "generation_config.json"
+    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    found = told.get("eos_token_id", config.get("eos_token_id"))
+    listed = found if isinstance(found, list) else [found]
+    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    if not ids:
+        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
+    return ids
 
 
 def size_in_bytes(memory: str | int) -> int:
