@@ -43,7 +43,7 @@ class Held:
     Attributes:
         engine: held by the engine, states kept at the ends of prompts included.
         distinct: of all different prefixes of the tree whose last token some forward has read, stored once each.
-        leaves: of one cache per leaf of the tree that has not ended, as without sharing; a step drawn twice is one leaf.
+        leaves: of one cache per leaf of the tree that has not ended, as without sharing; equal steps are one leaf.
         draws: the same with one cache for every draw of such a leaf.
     """
 

@@ -118,7 +118,7 @@ class Governor:
         return (worse is on) if worse.left >= 0 else (better is on)
 
     def _smaller(self, rows: int) -> float | None:
-        """What drafts brought at the next smaller number of rows that is known: tokens per second over those without."""
+        """What drafts brought at the next smaller number of rows known: tokens per second over those without."""
         for size in range(_size(rows) - 1, -1, -1):
             on, off = self._rates.get((size, True)), self._rates.get((size, False))
             if on and off and on.tries >= 3 and off.tries >= 3:

@@ -1,10 +1,11 @@
-"""Where hydra looks for launchers: `hydra/launcher=processes`, `ray` or `slurm` of the main job."""
+"""The launchers of sweeps: `hydra/launcher=processes`, `ray` or `slurm` of the main job."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -13,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 class Jobs(Launcher):
     """Runs each job of a sweep as a program of its own, see `experiments.launch`."""
+
+    __module__ = "hydra_plugins.treewise"  # hydra takes plugins by names of that package only, wherever they are
 
     def __init__(self, **settings: Any):
         self.settings = settings
@@ -36,3 +39,8 @@ class Jobs(Launcher):
             done.return_value = status
             returns.append(done)
         return returns
+
+
+def register() -> None:
+    """Makes the launchers known to hydra."""
+    Plugins.instance().register(Jobs)
