@@ -11,7 +11,6 @@ from typing import Any, Self
 import torch
 from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
 
-from policies.embedded import end_tokens
 from policies.engine import load
 from policies.vocabulary import Growing, Vocabulary
 from search.batching import Batcher
@@ -47,7 +46,7 @@ class Generate:
         with load.quiet():
             self.model = AutoModelForCausalLM.from_pretrained(path, dtype=load.DTYPES[self.dtype]).eval()
         self.vocabulary = Vocabulary(tokenizer, self.folder)
-        self.ends = end_tokens(path, load.settings(path), tokenizer)
+        self.ends = load.end_tokens(path, load.settings(path), tokenizer)
         return self
 
     async def __aexit__(

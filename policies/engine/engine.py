@@ -25,6 +25,7 @@ import torch
 from policies.engine.kv import KV
 from policies.engine.load import Model
 from policies.engine.schedule import Call, Scheduler, Watch
+from policies.engine.speculate import Speculation
 from policies.engine.worker import Drawn, Outputs, Worker
 from search.errors import ConfigError, PolicyError
 
@@ -38,6 +39,7 @@ class Engine:
         budget: tokens in one forward; longer prompts are computed in several.
         context: tokens in a sequence at most; None takes what the model was made for and the memory can hold.
         threads: of torch's operators; None leaves torch's own choice.
+        speculation: guesses several tokens ahead; changes how fast draws come, never which.
 
     Raises:
         ConfigError: `context` is more than the model or the memory allows, or the memory holds hardly anything.
@@ -51,6 +53,7 @@ class Engine:
         budget: int = 2048,
         context: int | None = None,
         threads: int | None = None,
+        speculation: Speculation | None = None,
     ):
         token = 2 * model.layers * model.heads * model.width * model.dtype.itemsize
         slots = memory // token - 1
@@ -69,7 +72,8 @@ class Engine:
         self._door = threading.Lock()  # nothing enters the inbox after the None that ends the worker
         self._open = False
         self._turns: dict[asyncio.AbstractEventLoop, list[Call]] = {}
-        self._worker = Worker(model, self.kv, lambda: Scheduler(self.kv, rows, budget))
+        self.speculation = speculation
+        self._worker = Worker(model, self.kv, lambda: Scheduler(self.kv, rows, budget), speculation)
         self._thread = threading.Thread(target=self._run, name="treewise-engine", daemon=True)
 
     def start(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -97,6 +98,22 @@ def tokenizer(path: Path) -> Any:
         raise ConfigError("model", str(path), f"its tokenizer cannot be loaded ({error})") from error
 
 
+def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    generation = path / "generation_config.json"
+    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    found = told.get("eos_token_id", config.get("eos_token_id"))
+    listed = found if isinstance(found, list) else [found]
+    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    if not ids:
+        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
+    return ids
+
+
 def size_in_bytes(memory: str | int) -> int:
     """Bytes of "512MB", "1.5GB" (powers of 1024) or a plain number of bytes.
 
@@ -117,36 +134,51 @@ def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Mo
 
 
 def scoring_model(path: Path, dtype: str, device: str) -> Model:
-    """A decoder-only backbone with the folder's `score` head: one linear layer, or two with a ReLU between.
+    """A decoder-only backbone with the folder's two-label head `score`, see `headed_model`.
 
     The layouts are those of `Qwen2ForTokenClassification` (score.weight) and of the Qwen2.5-Math process reward
     models (score.0, score.2; Zhang et al. 2025, "The Lessons of Developing Process Reward Models").
     """
+    model, labels = headed_model(path, "score", dtype, device)
+    if labels != 2:
+        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
+    return model
+
+
+def headed_model(path: Path, name: str, dtype: str, device: str) -> tuple[Model, int]:
+    """A decoder-only backbone with the folder's head `name`, and how many numbers that gives per position.
+
+    A head is one linear layer (NAME.weight, perhaps NAME.bias), or several with ReLU between (NAME.0, NAME.2, ...).
+    """
     parts: dict[str, torch.Tensor] = {}
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as stored:
-            parts |= {name: stored.get_tensor(name) for name in stored.keys() if name.startswith("score.")}  # noqa: SIM118
-    names = sorted({name.rpartition(".")[0] for name in parts})
-    if names not in (["score"], ["score.0", "score.2"]):
-        raise ConfigError("model", str(path), "its weights have no head `score` or `score.0` and `score.2`")
-    if len(parts[f"{names[-1]}.weight"]) != 2:
-        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
+            parts |= {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+    layers = sorted({key.rpartition(".")[0] for key in parts}, key=lambda key: (len(key), key))
+    plain = layers == [name]
+    if not plain and (not layers or layers != [f"{name}.{2 * i}" for i in range(len(layers))]):
+        remedy = f"its weights have no head `{name}`: neither one linear layer nor `{name}.0` and `{name}.2`"
+        raise ConfigError("model", str(path), remedy)
     head = torch.nn.Sequential()
-    for name in names:
-        weight, bias = parts[f"{name}.weight"], parts.get(f"{name}.bias")
+    for layer_name in layers:
+        weight, bias = parts[f"{layer_name}.weight"], parts.get(f"{layer_name}.bias")
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
         if len(head):
             head.append(torch.nn.ReLU())
         head.append(layer)
     backbone = _pretrained(AutoModel, path, dtype, device)
-    return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
+    model = _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
+    return model, len(parts[f"{layers[-1]}.weight"])
+
+
+_one_at_a_time = Lock()  # transformers keeps what it is doing in globals
 
 
 def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
     settings(path)
     try:
-        with quiet():
+        with _one_at_a_time, quiet():
             model, told = loader.from_pretrained(
                 str(path),
                 dtype=DTYPES[dtype],

@@ -72,6 +72,14 @@ def arrivals(seeds: np.ndarray, positions: np.ndarray, size: int, device: torch.
     return x.double().add_(0.5).mul_(2.0**-52).log_().neg_()
 
 
+def noise(seeds: np.ndarray, positions: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """The entries of `gumbel` at `tokens` alone (int64 [R, K]), up to the last bits of its logarithms."""
+    gamma = np.uint64(_GAMMA)
+    keys = _mix(_mix(seeds.astype(np.uint64) + gamma) + (positions.astype(np.uint64) + np.uint64(1)) * gamma)
+    mixed = _mix(keys[:, None] + (tokens.astype(np.uint64) + np.uint64(1)) * gamma)
+    return -np.log(-np.log(((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52))
+
+
 def truncate(logits: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """Logits [R, V] with -inf outside the top_k[r] likeliest tokens (0: all), then outside the fewest of these whose
     probabilities reach top_p[r]. Of equal logits the lower id counts as likelier; at least one token stays."""

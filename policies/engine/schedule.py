@@ -28,11 +28,12 @@ Watch = Callable[[int], bool]
 
 @dataclass(slots=True)
 class Tally:
-    """What a call cost: prompt tokens computed and found, tokens sampled, seconds of model time."""
+    """What a call cost: prompt tokens computed and found, tokens sampled and guessed, seconds of model time."""
 
     prefilled: int = 0
     reused: int = 0
     generated: int = 0
+    drafted: int = 0
     seconds: float = 0.0
 
 
@@ -273,6 +274,14 @@ class Scheduler:
         call.tally.generated += drawn
         call.tally.seconds += float(self.seconds[i])
         self._spare.append(i)
+
+    def cut(self, row: Row, count: int) -> None:
+        """Forget what was drawn after the first `count` tokens, of which the last has no slot yet (mutates)."""
+        i = row.index
+        size, length = len(row.call.ids) + count - 1, int(self.length[i])
+        self.kv.give(self.table[i, size:length].copy())
+        self.promised += length - size
+        self.length[i], self.count[i] = size, count
 
     def drop(self, call: Call) -> None:
         """Forget a call's draws and what waits for it; a prompt being computed is finished for others (mutates)."""

@@ -164,7 +164,7 @@ def node_of(s, *texts, finish=Finish.STEP):
         last = i == len(texts) - 1
         tokens = tuple(map(ord, content))
         segment = Segment(tokens, content, (-0.1,) * len(tokens), finish if last else Finish.STEP)
-        node = s.put(node, segment)
+        node = s.put(node, segment, draws=1)
     return node
 
 
