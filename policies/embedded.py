@@ -295,7 +295,6 @@ def _owner(prefix: Prefix) -> int:
 async def _all(calls: Any) -> list[Any]:
     # all enter the engine in one turn of the event loop; the first error is raised once all have ended
     results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    if errors := [result for result in results if isinstance(result, BaseException)]:
+        raise errors[0]
     return results

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -14,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 class Jobs(Launcher):
     """Runs each job of a sweep as a program of its own, see `experiments.launch`."""
-
-    __module__ = "hydra_plugins.treewise"  # hydra takes plugins by names of that package only, wherever they are
 
     def __init__(self, **settings: Any):
         self.settings = settings
@@ -39,8 +36,3 @@ class Jobs(Launcher):
             done.return_value = status
             returns.append(done)
         return returns
-
-
-def register() -> None:
-    """Makes the launchers known to hydra."""
-    Plugins.instance().register(Jobs)
