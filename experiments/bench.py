@@ -14,10 +14,14 @@ from importlib import import_module
 from experiments import benchmarks
 from experiments.collector import relax
 
+NO_BENCHMARKS = ("figure", "generate")  # what several of them use
+
 
 def names() -> list[str]:
     """The benchmarks there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "figure")
+    return sorted(
+        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in NO_BENCHMARKS
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import launch
+from experiments import launch, plugins
 from experiments.commandline import CONF, explained, quoted, unknown_flags
 from search.errors import ConfigError
 
@@ -26,6 +26,7 @@ def run(job: Job, arguments: Sequence[str], config: str = "config") -> int:
     sys.argv[1:] = quoted(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises its errors instead of printing them
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # nor does it log them
+    plugins.register()
     begun, statuses = 0, []
     launch.program, launch.statuses[:] = f"experiments.{'solve' if config == 'config' else config}", []
 

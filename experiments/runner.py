@@ -67,6 +67,7 @@ class Runner:
                         await stack.enter_async_context(part)
                     except ConfigError as error:
                         raise under(name, error) from error
+            check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())
             relax()
             with progress:

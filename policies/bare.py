@@ -34,7 +34,7 @@ def bare(policy: Embedded) -> Embedded:
 
     path = Path(policy.model)
     config, tokenizer = load.settings(path), load.tokenizer(path)
-    engine, ends = Bare(int(config["vocab_size"])), embedded.end_tokens(path, config, tokenizer)
+    engine, ends = Bare(int(config["vocab_size"])), load.end_tokens(path, config, tokenizer)
     front = replace(policy)
     front._loaded.append(embedded._Loaded(engine, Vocabulary(tokenizer, policy.model), ends))  # type: ignore[arg-type]
     return front

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from policies import speculation
 from policies.bare import bare
 from policies.engine import load
 from policies.engine.engine import Engine
@@ -19,7 +19,7 @@ from policies.engine.schedule import Draw, Watch
 from policies.engine.trial import agree
 from policies.vocabulary import Growing, Vocabulary
 from search.errors import ConfigError, PolicyError
-from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment
+from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment, WeighingBoundary
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Embedded:
             reaches it ends as `Finish.LENGTH`; a prefix that fills it gets an empty segment with that finish.
         rows: draws that run at once; more wait.
         budget: tokens computed in one forward at most.
+        speculate: who guesses ahead (see `policies.speculation`): "draft", "ngram", "recycle", several of them in
+            order of priority, or None. No answer depends on it, so neither does the fingerprint.
+        draft: folder of the model that guesses, with this model's tokenizer.
 
     Raises:
         ConfigError: on entry, if the folder is not a model, or the settings do not fit it; when built, if a
@@ -56,12 +59,15 @@ class Embedded:
     max_context: int | None = None
     rows: int = 256
     budget: int = 2048
+    speculate: str | Sequence[str] | None = None
+    draft: str | None = None
     _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in load.DTYPES:
             raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
         load.size_in_bytes(self.memory)
+        speculation.names(self.speculate, self.draft)
         for name in ("threads", "max_context", "rows", "budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -87,8 +93,10 @@ class Embedded:
         tokenizer = load.tokenizer(path)
         model = load.language_model(path, self.dtype, self.device)
         agree(model, self.model)
-        engine = Engine(model, load.size_in_bytes(self.memory), self.rows, self.budget, self.max_context, self.threads)
-        return _Loaded(engine, Vocabulary(tokenizer, self.model), end_tokens(path, config, tokenizer))
+        guesses = speculation.build(self.speculate, self.draft, model, tokenizer, self.threads)
+        memory = load.size_in_bytes(self.memory)
+        engine = Engine(model, memory, self.rows, self.budget, self.max_context, self.threads, guesses)
+        return _Loaded(engine, Vocabulary(tokenizer, self.model), load.end_tokens(path, config, tokenizer))
 
     def front(self) -> Embedded:
         """The same policy without its weights: it prompts, writes and reads text, and draws nothing."""
@@ -133,7 +141,7 @@ class Embedded:
         loaded, sampling = self._ready, request.sampling
         ids = loaded.ids(request.prefix.tokens)
         if request.top:
-            return await self._list(ids, request.top)
+            return await self._list(ids, request.top, _owner(request.prefix))
         limit = min(sampling.max_tokens, loaded.engine.context - len(ids))
         if limit < 1:
             cut = Segment((), "", (), Finish.LENGTH)
@@ -147,23 +155,25 @@ class Embedded:
             limit=limit,
             ends=loaded.ends,
             watch=loaded.watch(sampling),
+            owner=_owner(request.prefix),
         )
         tally = drawn.tally
         cost = Cost(
             generated=tally.generated,
             prefilled=tally.prefilled,
             reused=tally.reused,
+            drafted=tally.drafted,
             policy_calls=1,
             seconds=tally.seconds,
         )
         return Reply(tuple(map(loaded.segment, drawn.draws)), cost)
 
-    async def _list(self, ids: tuple[int, ...], top: int) -> Reply:
+    async def _list(self, ids: tuple[int, ...], top: int, owner: int) -> Reply:
         """The likeliest next tokens; none, but the end of the path, where the context is full."""
         loaded = self._ready
         if len(ids) >= loaded.engine.context:
             raise PolicyError(f"{len(ids)} tokens fill the context of {loaded.engine.context}: none can follow")
-        outputs = await loaded.engine.read(ids, len(ids) - 1)
+        outputs = await loaded.engine.read(ids, len(ids) - 1, owner=owner)
         logprobs = outputs.values[-1, : len(loaded.vocabulary)].log_softmax(-1)
         best = logprobs.sort(descending=True, stable=True)
         listed = zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True)
@@ -187,7 +197,7 @@ class Embedded:
         loaded = self._ready
         before = loaded.ids(prefix.tokens)
         ids = before + loaded.ids(continuation.tokens)
-        outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True)
+        outputs = await loaded.engine.read(ids, len(before) - 1, likelihood=True, owner=_owner(prefix))
         return tuple(outputs.values[:, 0].tolist())
 
     def vocabulary_size(self) -> int:
@@ -255,6 +265,9 @@ class _Loaded:
 
     def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
         boundary = sampling.until
+        if isinstance(boundary, WeighingBoundary):
+            remedy = "the embedded engine tells a boundary no log-probabilities while it draws: take another boundary"
+            raise ConfigError("steps.until", boundary, remedy)
         return None if boundary is None else lambda: _watcher(self.vocabulary, boundary)
 
     def segment(self, draw: Draw) -> Segment:
@@ -274,26 +287,14 @@ def _watcher(vocabulary: Vocabulary, boundary: Boundary) -> Watch:
     return watch
 
 
-def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
-    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    generation = path / "generation_config.json"
-    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
-    found = told.get("eos_token_id", config.get("eos_token_id"))
-    listed = found if isinstance(found, list) else [found]
-    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
-    if not ids:
-        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
-    return ids
+def _owner(prefix: Prefix) -> int:
+    """Whose turn a request takes in an engine: that of its problem."""
+    return hash(prefix.prompt.tokens)
 
 
 async def _all(calls: Any) -> list[Any]:
     # all enter the engine in one turn of the event loop; the first error is raised once all have ended
     results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    if errors := [result for result in results if isinstance(result, BaseException)]:
+        raise errors[0]
     return results

@@ -107,6 +107,7 @@ def checkpoint(
     scale: float = 0.15,
     end_bias: float = 0.0,
     tied: bool = False,
+    vocabulary: int = 0,
     seed: int = 0,
     words: PreTrainedTokenizerFast | None = None,
 ) -> Path:
@@ -115,6 +116,7 @@ def checkpoint(
     Args:
         architecture: one of ARCHITECTURES.
         shared: key/value heads.
+        vocabulary: ids; those beyond the tokenizer's have no text.
         scale: standard deviation of the weights; larger makes its distributions sharper.
         end_bias: how much of the last layer's output points to the end token; random models hardly ever end.
         words: its tokenizer; None takes `tokenizer()`.
@@ -122,7 +124,7 @@ def checkpoint(
     words = words or tokenizer()
     kind, model_kind = ARCHITECTURES[architecture]
     config = kind(
-        vocab_size=len(words),
+        vocab_size=max(vocabulary, len(words)),
         hidden_size=hidden,
         intermediate_size=inner,
         num_hidden_layers=layers,

@@ -4,6 +4,8 @@ import asyncio
 import functools
 import inspect
 import random
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -317,6 +319,36 @@ def searches():
 @pytest.fixture
 def worlds():
     return WORLDS
+
+
+@contextmanager
+def _on_loopback(service):
+    """The base URL of `service` on a free port, in a thread with an event loop of its own."""
+    from experiments.listen import listen
+
+    ready, found = threading.Event(), {}
+
+    async def serve():
+        found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        server = await listen(service, "127.0.0.1", 0)
+        found["port"] = server.sockets[0].getsockname()[1]
+        ready.set()
+        await found["stop"].wait()
+        server.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield f"http://127.0.0.1:{found['port']}/v1"
+    finally:
+        found["loop"].call_soon_threadsafe(found["stop"].set)
+        thread.join(10)
+
+
+@pytest.fixture
+def on_loopback():
+    return _on_loopback
 
 
 def pytest_generate_tests(metafunc):

@@ -147,7 +147,7 @@ class PRM(Reading):
         # a segment without ids (cut at once) is read where the one before it ended
         start = min(layout.bounds[known], *(marks[0] for marks in layout.marks[known:]))
         first = start - 1 if self.calibration.reads else start  # what the model expected of the first new token
-        outputs = await self.engine.read(layout.ids, first)
+        outputs = await self.engine.read(layout.ids, first, owner=layout.owner)
         logits = (outputs.values[:, 1] - outputs.values[:, 0]).tolist()
         regrets = logprobs = [0.0] * (len(layout.ids) - first)
         if self.calibration.reads:

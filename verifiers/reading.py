@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from policies.embedded import end_tokens
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.trial import agree
@@ -34,6 +33,11 @@ class Layout(NamedTuple):
     ids: tuple[int, ...]
     bounds: tuple[int, ...]
     marks: tuple[tuple[int, ...], ...]
+
+    @property
+    def owner(self) -> int:
+        """Whose turn a reading takes in the engine: that of its problem."""
+        return hash(self.ids[: self.bounds[0]])
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Reading(Hosted):
         model = self._weights(path)
         agree(model, self.model)
         marks = frozenset(i for i, text in enumerate(vocabulary.texts) if text and self.separator in text)
-        ends = end_tokens(path, config, tokenizer)
+        ends = load.end_tokens(path, config, tokenizer)
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
         return _Loaded(self._engine(model), vocabulary, self.ids, separator[0], marks, ends, end)
 

@@ -48,7 +48,7 @@ class Regret(Reading):
         begin = layout.bounds[known]
         if begin == len(layout.ids):
             return (0.0,) * (len(layout.marks) - known), None
-        outputs = await self.engine.read(layout.ids, begin - 1, likelihood=True)
+        outputs = await self.engine.read(layout.ids, begin - 1, likelihood=True, owner=layout.owner)
         regrets = (outputs.values[:, 0] - outputs.values[:, 1]).tolist()
         bounds = [bound - begin for bound in layout.bounds[known:]]
         sums = (math.fsum(regrets[a:b]) for a, b in pairwise(bounds))

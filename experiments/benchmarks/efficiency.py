@@ -18,6 +18,7 @@ from search.algorithms.flat import Flat
 from search.algorithms.particles import ParticleFilter
 from search.algorithms.phi import Phi
 from search.algorithms.treepo import TreePO
+from search.resample import systematic
 from search.select import Majority
 from verifiers.checked import Checked
 from verifiers.prm import PRM
@@ -102,7 +103,7 @@ async def treepo(plain: list[Case], policy: Embedded) -> Figure:
     for case in plain:
         for seed in SEEDS:
             flat = await trial(Flat(16), case.task, case.items, policy, None, seed, select=Majority())
-            tree = TreePO(16, segment=8, depth=24, first=None, fallback="none")
+            tree = TreePO(16, segment=10, depth=24, first=None, fallback="none")
             grown = await trial(tree, case.task, case.items, policy, None, seed, select=Majority())
             ratios.append(grown.tokens / flat.tokens)
             ours.append(grown.accuracy)
@@ -138,7 +139,8 @@ async def particles(plain: list[Case], policy: Embedded, prm: PRM) -> Figure:
         for seed in SEEDS:
             goal = (await trial(Flat(32), case.task, case.items, policy, prm, seed)).accuracy
             for count in PARTICLES:
-                found = await trial(ParticleFilter(count), case.task, case.items, policy, prm, seed)
+                search = ParticleFilter(count, resample=systematic, threshold=0.5)
+                found = await trial(search, case.task, case.items, policy, prm, seed)
                 if found.accuracy >= goal:
                     break
             else:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,6 +25,7 @@ import torch
 from policies.engine.kv import KV
 from policies.engine.load import Model
 from policies.engine.schedule import Call, Scheduler, Watch
+from policies.engine.speculate import Speculation
 from policies.engine.worker import Drawn, Outputs, Worker
 from search.errors import ConfigError, PolicyError
 
@@ -38,6 +39,7 @@ class Engine:
         budget: tokens in one forward; longer prompts are computed in several.
         context: tokens in a sequence at most; None takes what the model was made for and the memory can hold.
         threads: of torch's operators; None leaves torch's own choice.
+        speculation: guesses several tokens ahead; changes how fast draws come, never which.
 
     Raises:
         ConfigError: `context` is more than the model or the memory allows, or the memory holds hardly anything.
@@ -51,6 +53,7 @@ class Engine:
         budget: int = 2048,
         context: int | None = None,
         threads: int | None = None,
+        speculation: Speculation | None = None,
     ):
         token = 2 * model.layers * model.heads * model.width * model.dtype.itemsize
         slots = memory // token - 1
@@ -69,7 +72,8 @@ class Engine:
         self._door = threading.Lock()  # nothing enters the inbox after the None that ends the worker
         self._open = False
         self._turns: dict[asyncio.AbstractEventLoop, list[Call]] = {}
-        self._worker = Worker(model, self.kv, lambda: Scheduler(self.kv, rows, budget))
+        self.speculation = speculation
+        self._worker = Worker(model, self.kv, lambda: Scheduler(self.kv, rows, budget), speculation)
         self._thread = threading.Thread(target=self._run, name="treewise-engine", daemon=True)
 
     def start(self) -> None:
@@ -96,20 +100,25 @@ class Engine:
         limit: int,
         ends: frozenset[int] = frozenset(),
         watch: Callable[[], Watch] | None = None,
+        owner: Hashable = None,
     ) -> Drawn:
-        """One draw after `ids` per seed; see `schedule.Call` for the arguments.
+        """One draw after `ids` per seed; see `schedule.Call` for the arguments. Draws of several owners take turns.
 
         Raises:
             PolicyError: prompt and limit do not fit the context, the engine is closed, or a forward failed.
         """
         self._check(ids, limit)
-        call = Call(tuple(ids), self._future(), tuple(seeds), temperature, top_k, top_p, limit, ends, watch)
+        call = Call(
+            tuple(ids), self._future(), tuple(seeds), temperature, top_k, top_p, limit, ends, watch, owner=owner
+        )
         if not call.seeds:
             return Drawn((), call.tally)
         call.draws = [None] * len(call.seeds)
         return await self._ask(call)
 
-    async def read(self, ids: Sequence[int], start: int, *, likelihood: bool = False) -> Outputs:
+    async def read(
+        self, ids: Sequence[int], start: int, *, likelihood: bool = False, owner: Hashable = None
+    ) -> Outputs:
         """The head's output at positions `start` to the last of `ids`; what came before is read only if unknown.
 
         With `likelihood`, for a language model: at each position but the last, log p of the next id and the largest
@@ -122,7 +131,7 @@ class Engine:
         if not 0 <= start < len(ids) - likelihood:
             raise PolicyError(f"there is nothing to read from position {start} of {len(ids)} tokens")
         fed, targets = (ids[:-1], ids[start + 1 :]) if likelihood else (ids, ())
-        return await self._ask(Call(tuple(fed), self._future(), start=start, targets=tuple(targets)))
+        return await self._ask(Call(tuple(fed), self._future(), start=start, targets=tuple(targets), owner=owner))
 
     def retain(self, ids: Sequence[int]) -> None:
         """A hint: the sequence will be continued, so it counts as used now."""

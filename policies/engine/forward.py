@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from policies.engine.attention import Group, Plan
+from policies.engine.growth import Draft
 from policies.engine.load import Model
 from policies.engine.schedule import Prefill, Scheduler
 
@@ -19,19 +20,28 @@ class Computed(NamedTuple):
     """Final hidden states [N, H]: first one per running row in order, then the prefills' chunks in order."""
 
     hidden: torch.Tensor
-    running: int
+    running: int  # tokens of running rows: one each, or with a draft as many as it has nodes
     prefills: list[Prefill]  # in the order of their tokens; each brought `chunk`
 
 
-def forward(model: Model, schedule: Scheduler) -> Computed | None:
-    """Compute the next token of every running row and the next chunks of prefills; None if there is nothing."""
+def forward(model: Model, schedule: Scheduler, draft: Draft | None = None) -> Computed | None:
+    """Compute the next token of every running row and the next chunks of prefills; None if there is nothing.
+
+    A `draft` adds guesses of what follows the running rows' tokens.
+    """
     # neighbours of like size share a group, so that little of it is padding
     jobs = sorted(schedule.chunks(), key=_bucket)
     if not jobs and not schedule.running:
         return None
-    ids, positions, write, groups, at = [], [], [], [], 0
+    ids: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    write: list[np.ndarray] = []
+    groups: list[Group] = []
+    at = 0
     device, dtype_index = model.device, np.int64
-    if schedule.running:
+    if draft is not None:
+        at = draft.lay(schedule, ids, positions, write, groups)
+    elif schedule.running:
         rows, tokens, slots = schedule.feed()
         seen = schedule.length[rows] - 1
         ids.append(tokens)
@@ -43,6 +53,7 @@ def forward(model: Model, schedule: Scheduler) -> Computed | None:
             block, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
             table = schedule.table[block, : int(last.max()) + 1]
             groups.append(_group(np.arange(begin, begin + len(block)), table, last[:, None], begin, device))
+    begun = at
     for _, bucket in groupby(jobs, key=_bucket):
         some = list(bucket)
         new = max(job.chunk for job in some)
@@ -69,7 +80,7 @@ def forward(model: Model, schedule: Scheduler) -> Computed | None:
         use_cache=False,
         plan=plan,
     ).last_hidden_state[0]
-    return Computed(hidden, len(schedule.running), jobs)
+    return Computed(hidden, begun, jobs)
 
 
 def _bucket(job: Prefill) -> int:

@@ -196,17 +196,23 @@ class KV:
         return freed
 
     def release(self, ids: Sequence[int], keep: int) -> int:
-        """Free what is held for `ids[keep:]` and for nothing else, unless locked (mutates). Returns tokens freed."""
+        """Free what is held for `ids[keep:]` and for nothing else (mutates). Returns the tokens freed.
+
+        What is in use stays, and is the first to be evicted once it is not.
+        """
         edge, slots = self.match(ids)
         end = freed = 0
         for e in _up(edge):
             end += len(e.tokens)
         if end > len(slots):  # `ids` ends inside an edge: something longer needs it
             return 0
-        while edge is not self.root and not edge.children and not edge.locks and end > keep:
+        while edge is not self.root and not edge.children and end > keep:
             start = end - len(edge.tokens)
             if start < keep:
-                edge = self._split(edge, keep - start).children[edge.tokens[0]]
+                self._split(edge, keep - start)  # `edge` is now what lies beyond
+            if edge.locks:
+                edge.used = 0
+                break
             freed += len(edge.tokens)
             end -= len(edge.tokens)
             edge = self._drop(edge)

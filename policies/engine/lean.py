@@ -12,10 +12,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import linear, rms_norm, silu
+from torch import embedding, rms_norm
+from torch.nn.functional import linear, silu
 
 from policies.engine.attention import Plan, packed
 
+STATIC = ("default", "linear", "llama3", "yarn")  # kinds of rotary positions that do not depend on the length
+TABLE = 1 << 20  # numbers in the tables of rotary positions at most; beyond, they are computed in every forward
 KINDS = ("LlamaModel", "Qwen2Model", "MistralModel")  # of one structure: pre-norm, rotary, gated SiLU
 
 
@@ -49,34 +52,46 @@ class Lean:
     """Stands in for a backbone of `KINDS`; shares its weights, which become views of the joined ones."""
 
     def __init__(self, backbone: Any):
-        self._embed, self._rotary, self._norm = backbone.embed_tokens, backbone.rotary_emb, backbone.norm.weight
+        self._embed, self._rotary, self._norm = backbone.embed_tokens.weight, backbone.rotary_emb, backbone.norm.weight
         self._eps = backbone.config.rms_norm_eps
         self._layers = [_layer(layer) for layer in backbone.layers]
         first = backbone.layers[0].self_attn
         self._width, self._queries = first.head_dim, backbone.config.num_attention_heads
         self.config = backbone.config
+        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
+        span = backbone.config.max_position_embeddings
+        if getattr(self._rotary, "rope_type", "") in STATIC and span * self._width <= TABLE:
+            self._table = self._turns(self._embed[:1], torch.arange(span, device=self._embed.device)[None])
 
     def __call__(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool, plan: Plan
     ) -> SimpleNamespace:
         """As the backbone: ids and positions [1, N] to `last_hidden_state` [1, N, H]."""
-        x = self._embed(input_ids[0])
-        cos, sin = (table[0, :, None] for table in self._rotary(x, position_ids))
-        half, queries = self._width // 2, self._queries
-        # rotating by halves: roll, with the sign that the first half gets folded into the sine
-        sin = torch.cat((-sin[..., :half], sin[..., half:]), -1)
+        x = embedding(self._embed, input_ids[0])
+        if self._table is None:
+            cos, sin = self._turns(x, position_ids)
+        else:
+            cos, sin = (table.index_select(0, position_ids[0]) for table in self._table)
+        count, half, queries = x.shape[0], self._width // 2, self._queries
         for i, w in enumerate(self._layers):
-            parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(len(x), -1, self._width)
+            parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(count, -1, self._width)
             shared = (parts.shape[1] - queries) // 2
             turned = parts[:, : queries + shared]
-            turned = torch.addcmul(turned * cos, torch.roll(turned, half, -1), sin)
-            seen = packed(
-                plan, i, turned[:, :queries], turned[:, queries:], parts[:, queries + shared :], w.scale, w.window
-            )
-            x = x + linear(seen.reshape(len(x), -1), w.out, w.out_bias)
+            torch.addcmul(turned * cos, torch.roll(turned, half, -1), sin, out=turned)
+            query, new = parts.split_with_sizes((queries, 2 * shared), 1)
+            seen = packed(plan, i, query, new, w.scale, w.window)
+            x = linear(seen.reshape(count, -1), w.out, w.out_bias).add_(x)
             gate, up = linear(_normed(x, w.norm2, self._eps), w.gate_up).chunk(2, -1)
-            x = x + linear(silu(gate) * up, w.down)
+            x = linear(silu(gate).mul_(up), w.down).add_(x)
         return SimpleNamespace(last_hidden_state=_normed(x, self._norm, self._eps)[None])
+
+    def _turns(self, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine and sine [N, 1, width] of `positions` [1, N], of the type of `like`."""
+        with torch.no_grad():
+            cos, sin = (table[0, :, None] for table in self._rotary(like, positions))
+        # rotating by halves: roll, with the sign that the first half gets folded into the sine
+        half = self._width // 2
+        return cos, torch.cat((-sin[..., :half], sin[..., half:]), -1)
 
 
 def _normed(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -97,6 +98,22 @@ def tokenizer(path: Path) -> Any:
         raise ConfigError("model", str(path), f"its tokenizer cannot be loaded ({error})") from error
 
 
+def end_tokens(path: Path, config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids by generation config, else by config; and the tokenizer's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    generation = path / "generation_config.json"
+    told = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    found = told.get("eos_token_id", config.get("eos_token_id"))
+    listed = found if isinstance(found, list) else [found]
+    ids = frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)
+    if not ids:
+        raise ConfigError("model", str(path), "neither its configs nor its tokenizer name an end-of-sequence token")
+    return ids
+
+
 def size_in_bytes(memory: str | int) -> int:
     """Bytes of "512MB", "1.5GB" (powers of 1024) or a plain number of bytes.
 
@@ -180,6 +197,8 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
+    if type(head) is torch.nn.Linear:  # without the module's own Python around it
+        head = partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias)
     return Model(
         backbone=Lean(backbone) if lean and suits(backbone) else backbone,
         head=head,

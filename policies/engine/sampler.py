@@ -16,7 +16,7 @@ import torch
 
 from search.errors import PolicyError
 
-VERSION = "gumbel-splitmix64-1"  # part of fingerprints: change it whenever a seed would give other tokens
+VERSION = "gumbel-splitmix64-2"  # part of fingerprints: change it whenever a seed would give other tokens
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -50,19 +50,34 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 def gumbel(seeds: np.ndarray, positions: np.ndarray, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Standard Gumbel noise, float64 [R, size]: entry (r, v) depends on seeds[r], positions[r] and v alone."""
+    return arrivals(seeds, positions, size, device).log_().neg_()
+
+
+def arrivals(seeds: np.ndarray, positions: np.ndarray, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """exp(-gumbel): standard exponential times, float64 [R, size]."""
     gamma = np.uint64(_GAMMA)
     keys = _mix(_mix(seeds.astype(np.uint64) + gamma) + (positions.astype(np.uint64) + np.uint64(1)) * gamma)
     counter = torch.arange(1, size + 1, dtype=torch.int64, device=device) * _signed(_GAMMA)
     x = torch.from_numpy(keys.view(np.int64)).to(device)[:, None] + counter
     # torch shifts int64 arithmetically; the masks make the shifts logical
-    x ^= (x >> 30) & ((1 << 34) - 1)
-    x *= _signed(_MIX1)
-    x ^= (x >> 27) & ((1 << 37) - 1)
-    x *= _signed(_MIX2)
-    x ^= (x >> 31) & ((1 << 33) - 1)
-    x = (x >> 12) & ((1 << 52) - 1)
+    part = torch.empty_like(x)
+    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 0)):
+        torch.bitwise_right_shift(x, shift, out=part)
+        x ^= part.bitwise_and_((1 << (64 - shift)) - 1)
+        if factor:
+            x *= _signed(factor)
+    x >>= 12
+    x &= (1 << 52) - 1
     # 52 bits plus a half is exact in float64 and never 0 or 1
-    return x.double().add_(0.5).mul_(2.0**-52).log_().neg_().log_().neg_()
+    return x.double().add_(0.5).mul_(2.0**-52).log_().neg_()
+
+
+def noise(seeds: np.ndarray, positions: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """The entries of `gumbel` at `tokens` alone (int64 [R, K]), up to the last bits of its logarithms."""
+    gamma = np.uint64(_GAMMA)
+    keys = _mix(_mix(seeds.astype(np.uint64) + gamma) + (positions.astype(np.uint64) + np.uint64(1)) * gamma)
+    mixed = _mix(keys[:, None] + (tokens.astype(np.uint64) + np.uint64(1)) * gamma)
+    return -np.log(-np.log(((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52))
 
 
 def truncate(logits: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
@@ -101,13 +116,17 @@ def sample(logits: torch.Tensor, numbers: Numbers) -> Sampled:
             else:
                 rows = torch.from_numpy(cut).to(logits.device)
                 logits = logits.index_copy(0, rows, truncate(logits[rows], top_k, top_p))
-        noise = gumbel(numbers.seeds, numbers.positions, logits.shape[-1], logits.device)
-        if greedy.any():
-            noise[torch.from_numpy(greedy).to(logits.device)] = 0.0
-        tokens = noise.add_(logits).argmax(-1)
+        share = torch.softmax(logits, -1)
+        # the first arrival in a race at these rates is the largest sum of logit and Gumbel noise, for one log less
+        times = arrivals(numbers.seeds, numbers.positions, logits.shape[-1], logits.device)
+        tokens = times.div_(share).argmin(-1)
+        if greedy.any():  # not by `share`, in which logits that differ may round to the same
+            rows = torch.from_numpy(np.flatnonzero(greedy)).to(logits.device)
+            tokens[rows] = logits[rows].argmax(-1)
     else:
+        share = torch.softmax(logits, -1)
         tokens = logits.argmax(-1)
-    chosen = logits.gather(-1, tokens[:, None])[:, 0] - torch.logsumexp(logits, -1)
+    chosen = share.gather(-1, tokens[:, None])[:, 0].log_()
     logprobs = chosen.double().cpu().numpy()
     if not np.isfinite(logprobs).all():
         raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")

@@ -1,17 +1,17 @@
 """Who runs next: calls become prefills and rows, under a limit of rows, of memory, and of tokens per forward.
 
-A call is admitted first come, first served, a draw at a time, when the memory it may need at most is there; so a
-running row never has to be thrown out, and whatever waits holds nothing. A prompt enters the prefix tree when it is
-admitted, before it is computed: a later prompt with the same beginning finds it there and computes only the rest,
-in the same forward or after it.
+Owners (searches) take turns, and the calls of one are admitted first come, first served, some draws at a time, when the
+memory they may need at most is there; so a running row never has to be thrown out, and whatever waits holds nothing.
+Whose turn it is gets memory before all others, so that a large call does not wait for ever. A prompt enters the prefix
+tree when it is admitted, before it is computed: a later prompt with the same beginning finds it there and computes only
+the rest, in the same forward or after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,17 +19,21 @@ import numpy as np
 import torch
 
 from policies.engine.kv import KV, Edge
+from policies.engine.turns import Turns
+
+TURN = 16  # draws of one call that are admitted before another owner has a turn
 
 Watch = Callable[[int], bool]
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a call cost: prompt tokens computed and found, tokens sampled, seconds of model time."""
+    """What a call cost: prompt tokens computed and found, tokens sampled and guessed, seconds of model time."""
 
     prefilled: int = 0
     reused: int = 0
     generated: int = 0
+    drafted: int = 0
     seconds: float = 0.0
 
 
@@ -53,6 +57,7 @@ class Call:
         start: for a reading call, the first position whose head output is wanted; -1 for a sampling call.
         targets: a reading call with targets wants log-probabilities instead of the head's output: of the target at
             each position, one per position read, and of the likeliest token there.
+        owner: who shares the engine with whom; owners take turns.
     """
 
     ids: tuple[int, ...]
@@ -66,6 +71,7 @@ class Call:
     watch: Callable[[], Watch] | None = None
     start: int = -1
     targets: tuple[int, ...] = ()
+    owner: Hashable = None
     draws: list[Draw | None] = field(default_factory=list)
     begun: int = 0  # draws admitted
     tally: Tally = field(default_factory=Tally)
@@ -107,7 +113,7 @@ class Scheduler:
 
     def __init__(self, kv: KV, rows: int, budget: int):
         self.kv, self.budget = kv, budget
-        self.waiting: deque[Call] = deque()
+        self.waiting: Turns[Call] = Turns()
         self.prefills: list[Prefill] = []
         self.running: list[Row] = []  # rows with at least one token drawn
         self.fresh: list[tuple[Row, torch.Tensor]] = []  # rows whose first distribution is already known
@@ -131,19 +137,11 @@ class Scheduler:
         return not (self.waiting or self.prefills or self.running or self.fresh)
 
     def admit(self) -> None:
-        """Start what fits, in order of arrival (mutates)."""
-        while self.waiting:
-            call = self.waiting[0]
-            if call.over:
-                self.waiting.popleft()
-            elif call.start >= 0:
-                if not self._admit_reading(call):
-                    return
-                self.waiting.popleft()
-            else:
-                if not self._admit_draws(call):
-                    return
-                self.waiting.popleft()
+        """Start what fits (mutates)."""
+        while (call := self.waiting.head()) is not None:
+            if not (self._admit_reading(call) if call.start >= 0 else self._admit_draws(call)):
+                return
+            self.waiting.served(wholly=call.begun == len(call.seeds))
 
     def _admit_reading(self, call: Call) -> bool:
         job = self._open(call, call.start, 0)
@@ -154,7 +152,7 @@ class Scheduler:
         return True
 
     def _admit_draws(self, call: Call) -> bool:
-        """Whether all draws of the call have started."""
+        """Whether draws of the call have started."""
         if not self._spare:
             return False
         kv, size = self.kv, len(call.ids)
@@ -175,8 +173,9 @@ class Scheduler:
             call.tally.prefilled += computed
             call.tally.reused += size - computed
         slots = match.slots if job is None else job.slots
+        before, last = call.begun, min(call.begun + TURN, len(call.seeds))
         kv.lock(edge)  # what is matched must not count as free while draws are weighed against it
-        while call.begun < len(call.seeds) and self._spare and kv.available - self.promised >= call.limit - 1:
+        while call.begun < last and self._spare and kv.available - self.promised >= call.limit - 1:
             row = self._row(call, edge, slots)
             if job is None:
                 assert hidden is not None
@@ -184,7 +183,7 @@ class Scheduler:
             else:
                 job.rows.append(row)
         kv.unlock(edge)
-        return call.begun == len(call.seeds)
+        return call.begun > before
 
     def _open(self, call: Call, first: int, more: int) -> Prefill | None:
         """A prefill of the call's prompt with outputs from position `first` on; None if it and `more` do not fit."""
@@ -275,6 +274,14 @@ class Scheduler:
         call.tally.generated += drawn
         call.tally.seconds += float(self.seconds[i])
         self._spare.append(i)
+
+    def cut(self, row: Row, count: int) -> None:
+        """Forget what was drawn after the first `count` tokens, of which the last has no slot yet (mutates)."""
+        i = row.index
+        size, length = len(row.call.ids) + count - 1, int(self.length[i])
+        self.kv.give(self.table[i, size:length].copy())
+        self.promised += length - size
+        self.length[i], self.count[i] = size, count
 
     def drop(self, call: Call) -> None:
         """Forget a call's draws and what waits for it; a prompt being computed is finished for others (mutates)."""

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from policies.engine.forward import Computed, forward
+from policies.engine.growth import Draft
 from policies.engine.kv import KV
 from policies.engine.load import Model
-from policies.engine.sampler import Numbers, sample
+from policies.engine.sampler import Numbers, Sampled, sample
 from policies.engine.schedule import Call, Draw, Prefill, Row, Scheduler, Tally
+from policies.engine.speculate import Speculation
 from search.errors import PolicyError
 
 READ_AT_ONCE = 512  # positions whose head outputs are in memory together
@@ -40,8 +42,10 @@ class Outputs:
 class Worker:
     """What the engine's thread does; no other thread calls it, except before it starts."""
 
-    def __init__(self, model: Model, kv: KV, scheduler: Callable[[], Scheduler]):
-        self._model, self._kv, self._scheduler = model, kv, scheduler
+    def __init__(
+        self, model: Model, kv: KV, scheduler: Callable[[], Scheduler], speculation: Speculation | None = None
+    ):
+        self._model, self._kv, self._scheduler, self._speculation = model, kv, scheduler, speculation
         self._schedule = scheduler()
         self._calls: set[Call] = set()
         self._done: list[tuple[asyncio.Future[Any], Any]] = []
@@ -79,6 +83,8 @@ class Worker:
         self._calls.clear()
         self._kv.clear()
         self._schedule = self._scheduler()
+        if self._speculation is not None:
+            self._speculation.forget()
 
     def deliver(self) -> None:
         """Tell the event loops what is complete, each of them once."""
@@ -99,10 +105,13 @@ class Worker:
             PolicyError: the logits are not finite.
         """
         begin = time.perf_counter()
-        schedule = self._schedule
+        schedule, speculation = self._schedule, self._speculation
+        watch = speculation.clock() if speculation else 0.0
         schedule.admit()
-        computed = forward(self._model, schedule)
+        draft = speculation.propose(schedule) if speculation else None
+        computed = forward(self._model, schedule, draft)
         rows, states = list(schedule.running), []
+        running = len(rows)
         if schedule.fresh:
             rows += [row for row, _ in schedule.fresh]
             fresh = torch.stack([hidden for _, hidden in schedule.fresh])
@@ -117,17 +126,24 @@ class Worker:
             states.append(fresh)
         if computed is not None:
             self._advance(computed, rows, states)
+        lines = np.fromiter((row.index for row in rows), np.int64, len(rows))
+        before = schedule.count[lines]
         if rows:
-            picked = states[0] if len(states) == 1 else torch.cat(states)
-            self._draw(rows, picked)
+            self._draw(rows, states[0] if len(states) == 1 else torch.cat(states), draft)
+        drew = int((schedule.count[lines] - before)[:running].sum())
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
         spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
         for tally, count in work:
             tally.seconds += spent * count
         if rows:
-            schedule.seconds[[row.index for row in rows]] += spent
-            self._leave(rows)
+            schedule.seconds[lines] += spent
+            self._leave(rows, before)
+        if speculation is not None and computed is not None:
+            others = len(computed.hidden) - computed.running
+            took = speculation.clock() - watch
+            guessing = speculation.guessing
+            speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
         read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
         self._answer([job for job in read if job.call.targets])
         self._answer([job for job in read if not job.call.targets])
@@ -147,42 +163,55 @@ class Worker:
                     rows += job.rows
                     states.append(hidden[-1:].expand(len(job.rows), -1))
 
-    def _draw(self, rows: list[Row], states: torch.Tensor) -> None:
-        """One token for each of `rows`."""
+    def _draw(self, rows: list[Row], states: torch.Tensor, draft: Draft | None) -> None:
+        """One token for each of `rows`; of rows with a draft, which come first, all that prove right and one more."""
         s = self._schedule
-        i = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        numbers = Numbers(s.seed[i], s.count[i], s.temperature[i], s.top_k[i], s.top_p[i])
-        sampled = sample(self._model.head(states), numbers)
-        s.tokens[i, s.count[i]] = sampled.tokens
-        s.logprobs[i, s.count[i]] = sampled.logprobs
-        s.count[i] += 1
+        some = rows if draft is None else rows[len(draft.rows) :]
+        lines = own = np.fromiter((row.index for row in some), np.int64, len(some))
+        positions = s.count[own]
+        if draft is not None:
+            lines = np.concatenate((draft.lines, own))
+            positions = np.concatenate((s.count[draft.lines] + draft.ahead, positions))
+        logits = self._model.head(states)
+        numbers = Numbers(s.seed[lines], positions, s.temperature[lines], s.top_k[lines], s.top_p[lines])
+        sampled = sample(logits, numbers)
+        if draft is not None and self._speculation is not None:
+            at = len(draft.lines)
+            self._speculation.settle(s, draft, Sampled(*(part[:at] for part in sampled)), logits[:at])
+            sampled = Sampled(*(part[at:] for part in sampled))
+        s.tokens[own, s.count[own]] = sampled.tokens
+        s.logprobs[own, s.count[own]] = sampled.logprobs
+        s.count[own] += 1
 
-    def _leave(self, rows: list[Row]) -> None:
-        """Rows that are complete leave the schedule; calls that are complete are answered."""
+    def _leave(self, rows: list[Row], before: np.ndarray) -> None:
+        """Rows that are complete leave the schedule; calls that are complete are answered.
+
+        What was drawn since `before` (counts, [rows]) is looked at token by token: nothing after an end is kept.
+        """
         s = self._schedule
         i = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        tokens = s.tokens[i, s.count[i] - 1].tolist()
-        full = (s.count[i] >= s.limit[i]).tolist()
+        after, limits = s.count[i].tolist(), s.limit[i].tolist()
+        latest = s.tokens[i, s.count[i] - 1].tolist()
         stay: list[Row] = []
-        for row, token, last in zip(rows, tokens, full, strict=True):
+        for row, first, count, limit, token in zip(rows, before.tolist(), after, limits, latest, strict=True):
             call = row.call
             if call.over:  # another row of the same call failed just now
                 s.end(row, keep=False)
                 continue
-            if token in call.ends:
-                finish = "end"
-            else:
-                try:
-                    stop = row.watch is not None and row.watch(token)
-                except Exception as error:  # the watcher is the caller's code: its failure is the caller's alone
-                    self._refuse(call, error)
-                    s.end(row, keep=False)
-                    continue
-                if not (stop or last):
-                    stay.append(row)
-                    continue
-                finish = "stop" if stop else "length"
-            count = int(s.count[row.index])
+            run = [token] if count - first == 1 else s.tokens[row.index, first:count].tolist()
+            try:
+                finish, taken = _finish(row, run)
+            except Exception as error:  # the watcher is the caller's code: its failure is the caller's alone
+                self._refuse(call, error)
+                s.end(row, keep=False)
+                continue
+            if taken < len(run):
+                count = first + taken
+                s.cut(row, count)
+            if not finish and count < limit:
+                stay.append(row)
+                continue
+            finish = finish or "length"
             call.draws[row.draw] = Draw(
                 tuple(s.tokens[row.index, :count].tolist()), tuple(s.logprobs[row.index, :count].tolist()), finish
             )
@@ -223,6 +252,17 @@ class Worker:
         outputs = torch.cat(parts).cpu().split([sum(map(len, job.outputs)) for job in jobs])
         for job, values in zip(jobs, outputs, strict=True):
             self._complete(job.call, Outputs(values, job.call.tally))
+
+
+def _finish(row: Row, run: list[int]) -> tuple[str, int]:
+    """Whether and how the draw ends within its latest tokens ("" if it does not), and how many of them it has."""
+    ends, watch = row.call.ends, row.watch
+    for k, token in enumerate(run, 1):
+        if token in ends:
+            return "end", k
+        if watch is not None and watch(token):
+            return "stop", k
+    return "", len(run)
 
 
 def _settle(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import random
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from policies.tiny import checkpoint
 from search.errors import ConfigError
 
 BIG = 8 << 20
+FULL = os.environ.get("TREEWISE_FULL") == "1"
 SHAPES = [("qwen2", 2, 1), ("llama", 4, 2)]  # architecture, heads, key heads
 
 
@@ -146,33 +148,53 @@ def test_branching_from_what_was_drawn_equals_a_fresh_prompt(model):
             assert warm.tally.prefilled == 1 and fresh.tally.prefilled == len(longer)
 
 
+def counted(asked):
+    """Independently of the engine: prompt tokens that each of `asked`, in this order, has to have computed."""
+    known, ended, counts = set(), set(), []
+    for path in asked:
+        new = [path[: i + 1] for i in range(len(path)) if path[: i + 1] not in known]
+        # a prompt that ends inside another has its last token computed again, for its output, when first asked
+        counts.append(len(new) or int(path not in ended))
+        known.update(new)
+        ended.add(path)
+    return counts, known
+
+
 @pytest.mark.parametrize("budget", [2048, 6])
 @pytest.mark.parametrize("together", [True, False])
 def test_a_prompt_token_is_computed_once(small, together, budget):
-    """Against an independent count: the distinct prefixes of all prompts, over 20 random trees."""
-    for seed in range(20):
+    """Against an independent count over random trees: 5 in each case, or 250 with TREEWISE_FULL=1."""
+    for seed in range(250 if FULL else 5):
         rng = random.Random(seed)
         paths = [some_ids(seed, 3)]
         for _ in range(25):
             paths.append(rng.choice(paths) + tuple(rng.randrange(4, 7) for _ in range(rng.randrange(1, 5))))
-        distinct = {path[: i + 1] for path in paths for i in range(len(path))}
-        asked = [*rng.sample(paths, len(paths)), rng.choice(paths)]
+        asked = [*rng.sample(paths, len(paths)), *rng.choices(paths, k=3)]
+        expected, distinct = counted(asked)
 
         async def ask(engine, asked=asked):
             # draws of one token leave nothing of their own in the cache
             calls = [engine.sample(path, (1, 2), limit=1) for path in asked]
             return await asyncio.gather(*calls) if together else [await call for call in calls]
 
-        with Running(small, budget=budget) as engine:
+        with Running(small, memory=1 << 19, budget=budget) as engine:
             tallies = [drawn.tally for drawn in asyncio.run(ask(engine))]
             assert engine.kv.held == len(distinct)
-        computed = sum(tally.prefilled for tally in tallies)
-        extra = computed - len(distinct)
-        # a prompt that ends inside one already computed has its last token computed again, for its output
-        inner = len({path for path in asked if any(other[: len(path)] == path and other != path for other in asked)})
-        assert 0 <= extra <= inner
-        for path, tally in zip(asked, tallies, strict=True):
-            assert tally.prefilled + tally.reused == len(path)
+        assert [tally.prefilled for tally in tallies] == expected
+        assert [tally.reused for tally in tallies] == [len(p) - n for p, n in zip(asked, expected, strict=True)]
+
+
+def test_a_beginning_is_shared_across_problems_and_owners(small):
+    system = some_ids(11, 40)
+    prompts = [system + some_ids(seed, 6) for seed in range(12)]
+
+    async def ask(engine):
+        return await asyncio.gather(*(engine.sample(p, (1, 2), limit=1, owner=i) for i, p in enumerate(prompts)))
+
+    with Running(small) as engine:
+        tallies = [drawn.tally for drawn in asyncio.run(ask(engine))]
+        assert engine.kv.held == 40 + 12 * 6
+    assert sorted(tally.reused for tally in tallies) == [0] + [40] * 11
 
 
 def test_growing_a_tree_step_by_step_computes_one_prompt_token_per_node(small):

@@ -148,6 +148,21 @@ def test_release_frees_only_what_nothing_else_needs():
     kv.check()
 
 
+def test_what_is_released_while_in_use_goes_first_afterwards():
+    kv = pool(100)
+    fill(kv, (1, 2, 3, 4))
+    fill(kv, (1, 2, 9))
+    held = kv.match((1, 2, 3, 4)).edge
+    kv.lock(held)
+    assert kv.release((1, 2, 3, 4), 3) == 0
+    assert kv.evict(100) == 1 and len(kv.match((1, 2, 3, 4)).slots) == 4, "what is locked stays"
+    fill(kv, (1, 2, 9))
+    kv.unlock(held)
+    kv.check()
+    assert kv.evict(1) == 1
+    assert [len(kv.match(ids).slots) for ids in ((1, 2, 3, 4), (1, 2, 9))] == [3, 3], "older and not released: stays"
+
+
 def test_an_end_state_goes_with_its_slot():
     kv = pool(10)
     fill(kv, (1, 2))

@@ -1,4 +1,4 @@
-"""Where hydra looks for launchers: `hydra/launcher=processes`, `ray` or `slurm` of the main job."""
+"""The launchers of sweeps: `hydra/launcher=processes`, `ray` or `slurm` of the main job."""
 
 from __future__ import annotations
 
