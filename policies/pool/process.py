@@ -44,13 +44,7 @@ class Process(Replica):
         return self._process.pid
 
     async def start(self) -> None:
-        if self._ended:
-            raise Gone("the replica was killed")
-        self._process = process = await asyncio.to_thread(self._open)
-        if self._ended:  # killed while it was being started
-            process.kill()
-        for target, pipe in ((self._write, process.stdin), (self._read, process.stdout)):
-            threading.Thread(target=target, args=(pipe,), name="treewise-replica", daemon=True).start()
+        await asyncio.to_thread(self._open)
         await self._wait("enter", self._content)
 
     async def work(self, call: Call) -> list[Any]:
@@ -80,8 +74,9 @@ class Process(Replica):
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
 
-    def _open(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    def _open(self) -> None:
+        """Starts the program and the threads that serve it; whoever waits for that may be gone by then."""
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,6 +84,10 @@ class Process(Replica):
             env={**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,
         )
+        for target, pipe in ((self._write, process.stdin), (self._read, process.stdout)):
+            threading.Thread(target=target, args=(pipe,), name="treewise-replica", daemon=True).start()
+        if self._ended:  # killed while it was being started
+            process.kill()
 
     async def _wait(self, kind: str, content: Any) -> Any:
         return await asyncio.wrap_future(self._post(kind, content))
