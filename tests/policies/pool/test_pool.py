@@ -133,12 +133,13 @@ async def test_it_grows_with_the_queue_and_shrinks_when_idle():
     async with Local(workers="inline", **rules).pool(doubles.Squares) as pool:
         answers = await pool(squares(), range(1000))
         assert [a[0] for a in answers] == list(range(1000))
-        assert pool.counters.grown == 2 and len(pool._slots) == 3
+        grown = pool.counters.grown
+        assert 1 <= grown <= 2 and len(pool._slots) == 1 + grown  # how soon the queue is looked at is a matter of time
         for _ in range(200):
             if len(pool._slots) == 1:
                 break
             await asyncio.sleep(0.02)
-        assert pool.counters.shrunk == 2 and set(pool._slots) == {0}
+        assert pool.counters.shrunk == pool.counters.grown and set(pool._slots) == {0}
         assert (await pool(squares(), [7]))[0][1] == 49
 
 
