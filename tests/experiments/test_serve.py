@@ -131,7 +131,12 @@ def test_the_command_serves_until_interrupted(tmp_path):
         "key_env=SERVE_KEY",
     ]
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "SERVE_KEY": "sk-secret"}
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SERVE_KEY": "sk-secret"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # heeded wherever the tests were started
     )
     try:
         line = process.stderr.readline()
