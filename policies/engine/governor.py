@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-PAYS = 1.02  # a draft must bring this many times the tokens per second of none
+PAYS = 1.05  # a draft must bring this many times the tokens per second of none
 HOPE = 1.1  # what drafts must bring at fewer rows to be tried at more
-BURST = 3  # passes of a trial: the first follows one of the other kind, and is slower for that
+ENOUGH = 5  # passes after which a way of working is known
+SETTLING = 2  # passes after a change of ways that are slower for it and do not count
+BURST = 6  # passes of a trial
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
-AGAIN = (24, 160)  # passes after which the worse way is tried again: while it is unsettled, and when it is far behind
+AGAIN = (64, 4096)  # passes after which the worse way is tried again, at first and at most
 
 
 @dataclass(slots=True)
@@ -27,11 +27,10 @@ class Cost:
     A weak belief that a token adds `SHAPE` of the fixed cost stands in where all forwards are of one size.
     """
 
-    _square: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
-    _cross: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    _cold: int = COLD
     fixed: float = 0.0
     token: float = 0.0
+    _cold: int = COLD
+    _sums: tuple[float, float, float, float, float] = (0.0,) * 5  # of weights, n, n n, t, n t
 
     def observe(self, tokens: int, seconds: float) -> None:
         """One forward (mutates)."""
@@ -41,19 +40,14 @@ class Cost:
         if self.fixed:
             seconds = min(seconds, OUTLIER * (self.fixed + self.token * tokens))
         base = self.fixed or seconds / (1 + SHAPE * tokens)
-        self._square *= 0.98
-        self._cross *= 0.98
-        self._add(tokens, seconds, 1.0)
-        for size in (0, 50):
-            self._add(size, base * (1 + SHAPE * size), 0.02)
-        fixed, token = np.linalg.solve(self._square, self._cross).tolist()
-        self.fixed = max(fixed, 0.2 * seconds)
+        w, n, nn, t, nt = (0.98 * total for total in self._sums)
+        for weight, size, took in ((1.0, tokens, seconds), (0.02, 0, base), (0.02, 50, base * (1 + SHAPE * 50))):
+            w, n, nn = w + weight, n + weight * size, nn + weight * size * size
+            t, nt = t + weight * took, nt + weight * size * took
+        self._sums = w, n, nn, t, nt
+        token = (w * nt - n * t) / (w * nn - n * n)
+        self.fixed = max((t - token * n) / w, 0.2 * seconds)
         self.token = max(token, 0.002 * self.fixed)  # a slope that noise made negative would ask for endless drafts
-
-    def _add(self, tokens: int, seconds: float, weight: float) -> None:
-        row = np.array([1.0, tokens])
-        self._square += weight * np.outer(row, row)
-        self._cross += weight * row * seconds
 
 
 @dataclass(slots=True)
@@ -62,15 +56,19 @@ class Rate:
 
     tokens: float = 0.0
     seconds: float = 0.0
-    tries: int = -2  # the first are cold and do not count
+    tries: int = 0
+    streak: int = 0  # passes in a row
     last: int = 0  # the pass of the latest try
     left: int = 0  # passes of a trial still to come
+    patience: int = AGAIN[0]  # passes until the next trial; twice as many after each in vain
 
     def observe(self, tokens: float, seconds: float, now: int) -> None:
         """One pass (mutates)."""
-        self.tries, self.last = self.tries + 1, now
-        if self.tries <= 0:
+        self.streak = self.streak + 1 if now == self.last + 1 else 1
+        self.last = now
+        if self.streak <= SETTLING:
             return
+        self.tries += 1
         if self.tries > 3:
             seconds = min(seconds, OUTLIER * tokens / self.value)
         self.tokens = 0.96 * self.tokens + tokens
@@ -89,39 +87,42 @@ class Governor:
     Attributes:
         forced: always draft, whatever it costs (for tests of exactness).
         cost: of forwards.
+        trial: whether this pass is one to learn from: prices, which may be out of date, do not count.
     """
 
     forced: bool = False
     cost: Cost = field(default_factory=Cost)
+    trial: bool = False
     now: int = 0
     _rates: dict[tuple[int, bool], Rate] = field(default_factory=dict)
     _levels: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def wanted(self, rows: int) -> bool:
         """Whether this pass, of so many running rows, should have a draft (mutates the count of passes)."""
-        self.now += 1
+        self.now, self.trial = self.now + 1, False
         if self.forced:
             return True
         if not self.cost.fixed:
             return False
         on, off = self._rate(rows, True), self._rate(rows, False)
-        if on.tries < 1 and (smaller := self._smaller(rows)) is not None and smaller < HOPE:
+        if off.tries >= ENOUGH and on.tries < 1 and (smaller := self._smaller(rows)) is not None and smaller < HOPE:
             return False  # it pays less the more rows there are
-        if on.tries < 3 or off.tries < 3:
-            return on.tries <= off.tries
+        if on.tries < ENOUGH or off.tries < ENOUGH:
+            self.trial = True
+            return off.tries >= ENOUGH  # one after the other, so that both settle
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
-        loss = better.value / max(worse.value, 1e-9)
-        again = AGAIN[0] + (AGAIN[1] - AGAIN[0]) * min(max(loss - 1, 0.0), 1.0)
-        if self.now - worse.last > again:
-            worse.left = BURST
+        better.patience = AGAIN[0]
+        if self.now - worse.last > worse.patience:
+            worse.left, worse.patience = BURST, min(2 * worse.patience, AGAIN[1])
         worse.left -= 1
-        return (worse is on) if worse.left >= 0 else (better is on)
+        self.trial = worse.left >= 0
+        return (worse if self.trial else better) is on
 
     def _smaller(self, rows: int) -> float | None:
-        """What drafts brought at the next smaller number of rows known: tokens per second over those without."""
+        """Tokens per second with drafts over those without, at the next smaller number of rows that is known."""
         for size in range(_size(rows) - 1, -1, -1):
             on, off = self._rates.get((size, True)), self._rates.get((size, False))
-            if on and off and on.tries >= 3 and off.tries >= 3:
+            if on and off and on.tries >= ENOUGH and off.tries >= ENOUGH:
                 return on.value / max(off.value, 1e-9)
         return None
 
@@ -141,7 +142,9 @@ class Governor:
             self._rate(rows, drafted).observe(tokens, own, self.now)
 
     def level(self, name: str, contexts: int) -> float:
-        """Seconds that a drafter takes for one level; 0 until it was measured."""
+        """Seconds that a drafter takes for one level; 0 until it was measured, and in a trial."""
+        if self.trial:
+            return 0.0
         size = _size(contexts)
         return next((self._levels[name, s] for s in range(size, size + 3) if (name, s) in self._levels), 0.0)
 
@@ -149,7 +152,10 @@ class Governor:
         """A drafter guessed for so many contexts at once (mutates)."""
         key = name, _size(contexts)
         old = self._levels.get(key)
-        self._levels[key] = seconds if old is None else old + 0.1 * (min(seconds, OUTLIER * old) - old)
+        # the first of all is cold
+        self._levels[key] = seconds if not old else old + 0.1 * (min(seconds, OUTLIER * old) - old)
+        if old is None:
+            self._levels[key] = 0.0
 
 
 def _size(count: int) -> int:

@@ -151,9 +151,9 @@ class Draft:
         numbers = (where.ravel(), table.ravel(), seen)
         shape = (end - begin, new, span)
         twigs = self.twigs[begin:end]
-        tokens, slots, positions = (torch.from_numpy(np.ascontiguousarray(n)).to(device) for n in numbers)
+        packed, context, places = (torch.from_numpy(np.ascontiguousarray(n)).to(device) for n in numbers)
         if all(twig.chain for twig in twigs):
-            return Group(tokens, slots, positions, shape, plain)
+            return Group(packed, context, places, shape, plain)
         hidden = np.arange(span) >= some[:, None]
         hidden = np.repeat(hidden[:, None], new, 1)
         place = np.repeat(np.arange(span)[None], end - begin, 0)
@@ -166,8 +166,8 @@ class Draft:
                 blind[i, i] = False
             hidden[r, :, at : at + size] = blind[step[r]]
             place[r, at : at + size] = at + np.array(twig.depths)
-        masks = (torch.from_numpy(hidden).to(device), torch.from_numpy(place).to(device))
-        return Branching(tokens, slots, positions, shape, plain, {}, *masks)
+        blinds, at_ = torch.from_numpy(hidden).to(device), torch.from_numpy(place).to(device)
+        return Branching(packed, context, places, shape, plain, {}, blinds, at_)
 
     def settle(self, schedule: Scheduler, sampled: Sampled) -> list[list[int]]:
         """Keep what the target draws itself, `sampled` being its draw after each node; returns each row's path.

@@ -16,6 +16,7 @@ candidate leads the second once the draw's noise is added.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -89,12 +90,15 @@ class Speculation:
         most: int = 512,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        self.drafters, self.governor, self.clock, self._most = list(drafters), governor or Governor(), clock, most
+        self.drafters, self.governor, self.clock, self.most = list(drafters), governor or Governor(), clock, most
         # classes: by drafter, greedy or not, kind, lead
         widths = [2 * d.kinds * (len(LEADS) + 1) for d in self.drafters]
         self._bases = np.concatenate(([0], np.cumsum(widths)[:-1])).astype(np.int64)
         self._fortunes = Fortunes(sum(widths))
         self.counters = Counters()
+        self._active = False  # whether this pass has a draft
+        self._stops: Counter[int] = Counter()  # by token: how often a rule ended a draw there
+        self._met: Counter[int] = Counter()  # by token: how often it was drawn under a rule
         self.guessing = 0.0  # seconds of this pass that went into guesses
         for drafter in self.drafters:
             self.counters.drafted[drafter.name] = self.counters.accepted[drafter.name] = 0
@@ -103,12 +107,13 @@ class Speculation:
 
     def propose(self, schedule: Scheduler) -> Draft | None:
         """Guesses for the running rows; None where there are none, or where they would not pay (mutates)."""
-        rows, self.guessing = schedule.running, 0.0
+        rows, self.guessing, self._active = schedule.running, 0.0, False
         if not rows:
             return None
         self.counters.passes += len(rows)
         if not self.governor.wanted(len(rows)):
             return None
+        self._active = True
         began = self.clock()
         twigs = self._grow(schedule, rows)
         self.guessing = self.clock() - began
@@ -118,7 +123,7 @@ class Speculation:
         twigs = [Twig() for _ in rows]
         lines = np.fromiter((row.index for row in rows), np.int64, len(rows))
         room = np.minimum(schedule.limit[lines] - schedule.count[lines] - 1, DEPTH).tolist()
-        left = min(self._most, schedule.kv.available - schedule.promised)
+        left = min(self.most, schedule.kv.available - schedule.promised)
         able = [drafter.begin(schedule, rows) for drafter in self.drafters]
         cost, forced, rates = self.governor.cost, self.governor.forced, self._fortunes.table
         brings, takes = float(len(rows)), cost.fixed + cost.token * len(rows)
@@ -137,7 +142,7 @@ class Speculation:
             contexts = [Context(rows[r], path) for r, _, path, _ in frontier]
             tokens, classes, spent = self._guess(schedule, able, lines, frontier, contexts, rates)
             takes += spent
-            following = []
+            following: list[tuple[int, int, tuple[int, ...], float]] = []
             for (r, at, path, reach), pair, kind in zip(frontier, tokens.tolist(), classes.tolist(), strict=True):
                 for rank, token in enumerate(pair):
                     chance = reach * float(rates[kind, rank])
@@ -146,10 +151,18 @@ class Speculation:
                     node = twigs[r].add(token, at, 2 * kind + rank)
                     left -= 1
                     brings, takes = brings + chance, takes + cost.token
-                    if token not in rows[r].call.ends:
+                    if not self._final(rows[r], token):
                         following.append((r, node, (*path, token), chance))
             frontier = following
         return twigs
+
+    def _final(self, row: Row, token: int) -> bool:
+        """Whether a draw hardly goes on after `token`: guesses beyond would be for nothing."""
+        return token in row.call.ends or (row.watch is not None and 2 * self._stops[token] > self._met[token])
+
+    def stopped(self, token: int) -> None:
+        """The rule of a draw has ended it at `token`, in the pass of the latest `propose` (mutates)."""
+        self._stops[token] += self._active
 
     def _guess(
         self,
@@ -203,6 +216,9 @@ class Speculation:
         counters.drafted_passes += len(paths)
         for row, twig, path in zip(draft.rows, draft.twigs, paths, strict=True):
             counters.tokens += len(path)
+            if row.watch is not None:
+                self._met.update(twig.tokens[i] for i in path[1:])
+                self._met[int(schedule.tokens[row.index, schedule.count[row.index] - 1])] += 1
             row.call.tally.drafted += len(twig.tokens) - 1
             on = set(path)
             for i in range(1, len(twig.tokens)):

@@ -130,7 +130,6 @@ class Worker:
         before = schedule.count[lines]
         if rows:
             self._draw(rows, states[0] if len(states) == 1 else torch.cat(states), draft)
-        drew = int((schedule.count[lines] - before)[:running].sum())
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
         spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
@@ -142,6 +141,8 @@ class Worker:
         if speculation is not None and computed is not None:
             others = len(computed.hidden) - computed.running
             took = speculation.clock() - watch
+            # counted after the ends were found: what was drawn beyond them was for nothing
+            drew = int((schedule.count[lines] - before)[:running].sum())
             guessing = speculation.guessing
             speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
         read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
@@ -211,6 +212,8 @@ class Worker:
             if not finish and count < limit:
                 stay.append(row)
                 continue
+            if finish == "stop" and self._speculation is not None:
+                self._speculation.stopped(run[taken - 1])
             finish = finish or "length"
             call.draws[row.draw] = Draw(
                 tuple(s.tokens[row.index, :count].tolist()), tuple(s.logprobs[row.index, :count].tolist()), finish
