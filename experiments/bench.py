@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from experiments import benchmarks
+from experiments.collector import relax
 
 NO_BENCHMARKS = ("figure", "generate")  # what several of them use
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted is not None and wanted not in names():
         sys.stderr.write(f"name={wanted!r} is not valid: choose from {', '.join(names())}\n")
         return 2
+    relax()  # as the main job does
     for name in [wanted] if wanted else names():
         for figure in import_module(f"experiments.benchmarks.{name}").figures():
             sys.stdout.write(figure.to_json() + "\n")

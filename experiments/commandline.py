@@ -15,13 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-TEXTS = ("question", "out", "data", "task.path")  # taken as they stand, whatever signs they hold
+TEXTS = ("question", "out", "data", "task.path", "labels")  # taken as they stand, whatever signs they hold
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
     """The arguments with free texts quoted, so that brackets, commas and "=" in them mean nothing to hydra."""
     result = []
-    for argument in arguments:
+    # settings may stand on both sides of -m; hydra wants it first
+    for argument in sorted(arguments, key=lambda each: each not in ("-m", "--multirun")):
         name, equals, value = argument.partition("=")
         plain = equals and name in TEXTS and value not in ("", "null") and value[0] not in "'\""
         if plain and name == "question":
@@ -36,7 +37,7 @@ def unknown_flags(arguments: Sequence[str]) -> list[str]:
     return list(others)
 
 
-def explained(error: Exception, arguments: Sequence[str]) -> str:
+def explained(error: Exception, arguments: Sequence[str], config: str = "config") -> str:
     """One sentence naming the setting, its value and the remedy."""
     said = str(error)
     if isinstance(error, OverrideParseException):
@@ -47,7 +48,7 @@ def explained(error: Exception, arguments: Sequence[str]) -> str:
         return f"{group}={choice!r} is not valid: choose from {names}"
     if isinstance(error, ConfigCompositionException):
         if found := re.search(r"Could not override '([^']+)'", said):
-            return _unknown(found[1], arguments)
+            return _unknown(found[1], arguments, config)
         if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", said):
             name, value = found.groups()
             return (
@@ -60,11 +61,11 @@ def explained(error: Exception, arguments: Sequence[str]) -> str:
     return " ".join(said.split())
 
 
-def _unknown(name: str, arguments: Sequence[str]) -> str:
+def _unknown(name: str, arguments: Sequence[str], config: str) -> str:
     """What to say about an option that does not exist: those that do, beside it."""
     above, _, last = name.rpartition(".")
     value = next((a.partition("=")[2] for a in arguments if a.partition("=")[0].lstrip("+~") == name), "")
-    whole = _groups(arguments)
+    whole = _groups(arguments, config)
     known = OmegaConf.select(whole, above) if above else whole
     if isinstance(known, DictConfig) and last in known:
         return f"{name}={value!r} is not valid: it does not fit here; give fields one by one, as {name}.FIELD=VALUE"
@@ -76,10 +77,10 @@ def _unknown(name: str, arguments: Sequence[str]) -> str:
     return f"{name}={value!r} is not valid: there is no option {last!r} here, {remedy}"
 
 
-def _groups(arguments: Sequence[str]) -> DictConfig:
+def _groups(arguments: Sequence[str], config: str) -> DictConfig:
     """The configuration with only the group choices of `arguments`: what their fields could have been."""
     choices = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w/]+", a)]
     groups = [a for a in choices if (CONF / a.partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return compose("config", overrides=groups)
+        return compose(config, overrides=groups)

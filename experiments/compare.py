@@ -29,36 +29,57 @@ BASE = "best_of_n"  # what every search is held against
 
 # what each search needs to be able to spend the limit, where its defaults would end before
 SETTINGS: dict[str, tuple[str, ...]] = {
+    # completions of the prompt
     "greedy": (),
     "majority": ("search.n=256", "search.parallel=8"),
     "best_of_n": ("search.n=256", "search.parallel=8"),
     "weighted": ("search.n=256", "search.parallel=8"),
+    "mbr": ("search.n=256", "search.parallel=8"),
     "first_finish": ("search.n=16",),
-    "beam": ("search.beams=8", "search.width=4"),
-    "dvts": ("search.beams=8", "search.width=4"),
+    "adaptive_best_of_k": ("search.price.average=26", "search.most=256", "search.parallel=8"),
+    "refine": ("search.drafts=12", "search.rounds=8", "search.width=4"),
+    "explore_execute": ("search.plans=32", "search.executions=12"),
+    # beams over steps
+    "beam": (),
+    "dvts": (),
+    "diverse_beam": (),
+    "fetch": (),
+    "tot": ("search.beams=4", "search.width=4", "search.depth=16"),
+    "guided": ("search.depth=16", "search.temperature=0.1"),
     "phi": (),
     "predictive": (),
-    "guided": ("search.beams=8", "search.depth=16"),
-    "tot": ("search.beams=4", "search.depth=16"),
-    "explore_execute": ("search.plans=64", "search.executions=16"),
-    "mbr": ("search.n=256", "search.parallel=8"),
-    "astar": ("search.expansions=8", "search.revisit=0.4"),
+    "reward_guided": ("search.n=12",),
+    # best-first and trees
+    "astar": ("search.expansions=24", "search.revisit=0.15"),
+    "litesearch": ("search.theta=0.95", "search.answers=16", "search.chance=0.999"),
     "mcts": ("search.simulations=300", "search.widening=0.5"),
     "rest_mcts": ("search.simulations=300", "search.width=8", "search.gate=null"),
     "sc_mcts": ("search.simulations=300", "search.widening=0.5"),
     "vm_mcts": ("search.iterations=300",),
+    "ab_mcts": ("search.generations=256",),
+    "fetch_mcts": (),
+    # particles and segments
     "particles": ("search.particles=16",),
-    "particle_gibbs": ("search.particles=8", "search.iterations=32"),
-    "rebase": ("search.samples=16",),
-    "treepo": ("search.width=32",),
+    "particle_gibbs": ("search.particles=8", "search.iterations=16"),
+    "rebase": (),
+    "treepo": ("search.width=48", "search.segment=8", "search.depth=24", "search.first=null"),
+    # over tokens
+    "patience_beam": ("search.beams=16",),
+    "best_first_beam": ("search.beams=16",),
+    "diverse_token_beam": ("search.beams=16", "search.groups=4", "search.choose=verifier"),
+    "stochastic_beam": ("search.beams=20",),
+    "lattice": ("search.calls=1024", "search.parallel=4", "search.choose=verifier"),
+    "token_mcts": ("search.parallel=4",),
+    "kcts": ("search.simulations=16", "search.parallel=4"),
 }
-# 70 held-out problems of two families, and the last 70 of the public list of the game of 24 (the hardest)
+# 70 held-out problems of two families, and ranks 932 to 1001 of the public list of the game of 24
 TASKS: dict[str, tuple[str, ...]] = {
     "arithmetic": ("task=arithmetic", "limit=70"),
     "countdown": ("task=countdown", "limit=70"),
     "game24": ("task=game24", "offset=931", "limit=70"),
 }
 SEEDS = (0, 1, 2)
+UNSAMPLED = {"greedy", "patience_beam", "best_first_beam", "diverse_token_beam", "lattice", "token_mcts", "kcts"}
 OPTIONS = {"out": "runs/compare", "budget": "1024", "data": "", "share": "0/1", "search": "", "task": ""}
 
 
@@ -74,7 +95,8 @@ def settings(overrides: Sequence[str]) -> DictConfig:
 
 def overrides(search: str, task: str, budget: str, data: str, folder: Path) -> list[str]:
     """The command line of one run."""
-    given = [f"search={search}", *SETTINGS.get(search, ()), *TASKS[task], f"seed={list(SEEDS)}", "trace=none"]
+    seeds = [SEEDS[0]] if search in UNSAMPLED else list(SEEDS)  # what draws nothing is the same under every seed
+    given = [f"search={search}", *SETTINGS.get(search, ()), *TASKS[task], f"seed={seeds}", "trace=none"]
     limits = [f"budget.generated={budget}", "budget.strict=true", "steps.max_whole=96", "concurrency=32"]
     return [*given, *limits, f"out={folder}", *([f"data={data}"] if data else [])]
 

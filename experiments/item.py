@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from search.errors import ConfigError
 from verifiers.grade import Grade
 
 __all__ = ["Checks", "Grade", "Item", "Task", "cut"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Checks(Protocol):
         ...
 
 
-def cut(items: Sequence[Item], limit: int | None = None, offset: int = 0) -> list[Item]:
+def cut(items: Sequence[T], limit: int | None = None, offset: int = 0) -> list[T]:
     """The first `limit` items (None: all) after `offset`. Raises ConfigError for an offset beyond the end."""
     if limit is not None and limit < 1:
         raise ConfigError("limit", limit, "give a whole number of at least 1, or null for all items")
@@ -70,3 +72,13 @@ def cut(items: Sequence[Item], limit: int | None = None, offset: int = 0) -> lis
             "offset", offset, f"the task has {len(items)} items; give a number from 0 to {len(items) - 1}"
         )
     return list(items[offset:][:limit])
+
+
+def shard(items: Sequence[Item], which: str | None) -> list[Item]:
+    """Every n-th item from the i-th on, for `which` = "i/n" (i from 0); all for None. Raises ConfigError."""
+    if which is None:
+        return list(items)
+    first, _, count = str(which).partition("/")
+    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise ConfigError("shard", which, "give number/count, the number from 0: 0/4, 1/4, 2/4, 3/4")
+    return list(items[int(first) :: int(count)])

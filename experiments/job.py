@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import provenance
-from experiments.item import Item, cut
+from experiments.announce import announce
+from experiments.item import Item, cut, shard
+from experiments.models import happened
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.runner import Runner
@@ -24,8 +27,8 @@ from experiments.store import Store, opened
 from experiments.summary import show
 from search.errors import ConfigError
 
-GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search")
-FIELDS = ("seed", "limit", "offset", "question", "out", "data", "concurrency", "retry_errors")
+GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search", "pool")
+FIELDS = ("seed", "limit", "offset", "question", "out", "data", "concurrency", "retry_errors", "shard", "dry_run")
 
 
 def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
@@ -44,11 +47,19 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
         raise ConfigError(name, settings[name], f"there is no such option; choose from {', '.join((*GROUPS, *FIELDS))}")
     parts = Parts.of(settings)
     concurrency = _whole(settings, "concurrency", 1)
-    if type(settings["retry_errors"]) is not bool:
-        raise ConfigError("retry_errors", settings["retry_errors"], "give true or false")
-    every = [_asked(settings["question"], chosen["task"])] if settings["question"] else _items(parts, settings)
+    for name in ("retry_errors", "dry_run"):
+        if type(settings[name]) is not bool:
+            raise ConfigError(name, settings[name], "give true or false")
+    try:
+        every = [_asked(settings["question"], chosen["task"])] if settings["question"] else _items(parts, settings)
+    except ConfigError as error:
+        if settings["dry_run"] and error.field in ("data", "task.data"):
+            return announce(parts, settings, None)
+        raise
     limit = None if settings["limit"] is None else _whole(settings, "limit", 1)
-    items = cut(every, limit, _whole(settings, "offset", 0))
+    items = shard(cut(every, limit, _whole(settings, "offset", 0)), settings["shard"])
+    if settings["dry_run"]:
+        return announce(parts, settings, len(items))
     folder = _folder(settings["out"], f"{chosen['task']}-{chosen['search']}")
     with opened(folder) as store:
         store.check(settings, "configuration")
@@ -70,6 +81,9 @@ def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             _say_how_to_go_on(store, progress, arguments)
             raise SystemExit(1) from None
+        if pools := happened(parts):
+            store.note("pools", {name: asdict(counters) for name, counters in pools.items()})
+            sys.stdout.write("".join(f"\n{name} pool: {counters}" for name, counters in pools.items()) + "\n")
         show(store, [(item, seed) for item in items for seed in parts.seeds], progress)
         return 1 if any(True for _ in runner.todo()) else 0
 

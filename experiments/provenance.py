@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("treewise", "torch", "transformers", "numpy", "math-verify", "hydra-core", "vllm", "ray")
+PACKAGES = ("treewise", "torch", "transformers", "numpy", "math-verify", "hydra-core", "httpx", "vllm", "ray")
 
 
 def versions() -> dict[str, str | None]:

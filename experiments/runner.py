@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.collector import relax
 from experiments.item import Item
 from experiments.parts import Parts, under
 from experiments.progress import Progress
@@ -66,7 +67,9 @@ class Runner:
                         await stack.enter_async_context(part)
                     except ConfigError as error:
                         raise under(name, error) from error
+            check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())
+            relax()
             with progress:
                 await self._all(progress)
             if (guesses := getattr(parts.policy, "guesses", None)) is not None:

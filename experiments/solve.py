@@ -7,8 +7,6 @@ Exit status: 0 when every item has a row, 2 for a setting that is wrong, 1 other
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 
 from experiments import shadow
@@ -25,45 +23,10 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf import DictConfig
-    from omegaconf.errors import OmegaConfBaseException
-
-    from experiments.commandline import CONF, explained, quoted, unknown_flags
+    from experiments.command import run
     from experiments.job import solve
-    from search.errors import ConfigError
 
-    if flags := unknown_flags(arguments):
-        return _fault(f"{flags[0]!r} is not valid: settings are given as name=value; --help lists them")
-    sys.argv[1:] = quoted(arguments)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises its errors instead of printing them
-    logging.getLogger("hydra").addHandler(logging.NullHandler())  # nor does it log them
-    begun, statuses = 0, []
-
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    def job(settings: DictConfig) -> None:
-        nonlocal begun
-        begun += 1
-        try:
-            statuses.append(solve(settings, arguments))
-        except ConfigError as error:
-            statuses.append(_fault(str(error)))
-        except OmegaConfBaseException as error:
-            statuses.append(_fault(explained(error, arguments)))
-
-    try:
-        job()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if begun > len(statuses):  # not from composing: a fault of this program, to be seen whole
-            raise
-        return _fault(explained(error, arguments))
-    return max(statuses, default=0)
-
-
-def _fault(sentence: str) -> int:
-    sys.stderr.write(f"{sentence}\n")
-    return 2
+    return run(solve, arguments)
 
 
 if __name__ == "__main__":

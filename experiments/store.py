@@ -28,7 +28,21 @@ from search.errors import ConfigError
 
 VERSION = 1
 # settings that do not change any row, so a run may be taken up with others
-FREE = ("out", "seed", "limit", "offset", "question", "concurrency", "data", "task.data", "retry_errors", "trace")
+FREE = (
+    "pool",
+    "out",
+    "seed",
+    "limit",
+    "offset",
+    "question",
+    "concurrency",
+    "data",
+    "task.data",
+    "retry_errors",
+    "trace",
+    "shard",
+    "dry_run",
+)
 
 
 def read_run(folder: Path, setting: str = "out") -> dict[str, Any]:
@@ -126,6 +140,11 @@ class Store:
                 str(self.folder),
                 f"it holds another run: {', '.join(differs[:3])}{more}; choose another folder or the same settings",
             )
+
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Adds something worth keeping to run.json, if the run has begun."""
+        if (path := self.folder / "run.json").exists():
+            replace(path, json.dumps({**read_run(self.folder), name: content}, indent=2) + "\n")
 
     def discard(self) -> None:
         """Takes a run away that has no row yet: its settings turned out to be wrong."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from policies import speculation
+from policies.bare import bare
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.sampler import VERSION
@@ -18,7 +19,7 @@ from policies.engine.schedule import Draw, Watch
 from policies.engine.trial import agree
 from policies.vocabulary import Growing, Vocabulary
 from search.errors import ConfigError, PolicyError
-from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment
+from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment, WeighingBoundary
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Embedded:
         memory = load.size_in_bytes(self.memory)
         engine = Engine(model, memory, self.rows, self.budget, self.max_context, self.threads, guesses)
         return _Loaded(engine, Vocabulary(tokenizer, self.model), load.end_tokens(path, config, tokenizer))
+
+    def front(self) -> Embedded:
+        """The same policy without its weights: it prompts, writes and reads text, and draws nothing."""
+        return bare(self)
 
     @property
     def _ready(self) -> _Loaded:
@@ -266,6 +271,9 @@ class _Loaded:
 
     def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
         boundary = sampling.until
+        if isinstance(boundary, WeighingBoundary):
+            remedy = "the embedded engine tells a boundary no log-probabilities while it draws: take another boundary"
+            raise ConfigError("steps.until", boundary, remedy)
         return None if boundary is None else lambda: _watcher(self.vocabulary, boundary)
 
     def segment(self, draw: Draw) -> Segment:
@@ -293,7 +301,6 @@ def _owner(prefix: Prefix) -> int:
 async def _all(calls: Any) -> list[Any]:
     # all enter the engine in one turn of the event loop; the first error is raised once all have ended
     results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    if errors := [result for result in results if isinstance(result, BaseException)]:
+        raise errors[0]
     return results

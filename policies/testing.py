@@ -13,10 +13,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import astuple, replace
+from typing import Protocol, runtime_checkable
 
 from search.contract import checked_reply
 from search.ports import Policy
-from search.types import Finish, Prefix, Reply, Request, Sampling, Segment
+from search.steps import ended
+from search.types import Boundary, Finish, Prefix, Reply, Request, Sampling, Segment
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """A policy with boundaries of its own, such as those of a section of thinking."""
+
+    def boundary(self, prefix: Prefix, sampling: Sampling) -> Boundary | None:
+        """Where a step after `prefix` ends, asked for with `sampling`."""
+        ...
+
 
 Law = Callable[[Policy, Sequence[Prefix], Sampling], Coroutine[None, None, None]]
 
@@ -46,7 +58,9 @@ async def finishes_for_a_reason(policy: Policy, prefixes: Sequence[Prefix], samp
     """A step ends where the boundary says so, a cut segment has all its tokens, and without a boundary is no step."""
     for prefix in prefixes:
         for segment in await _segments(policy, Request(prefix, sampling, tuple(range(8)))):
-            ends = sampling.until is not None and sampling.until.ends(segment.text, len(segment.tokens))
+            until = policy.boundary(prefix, sampling) if isinstance(policy, Splits) else sampling.until
+            forced = segment.by != "policy"  # the environment's steps end where it says
+            ends = forced or (until is not None and ended(until, segment.text, segment.logprobs))
             _true("finishes_for_a_reason", segment.finish is not Finish.STEP or ends, segment)
             if segment.tokens and segment.finish is Finish.LENGTH:
                 _same("finishes_for_a_reason", len(segment.tokens), sampling.max_tokens)
@@ -58,7 +72,7 @@ async def counts_what_it_samples(policy: Policy, prefixes: Sequence[Prefix], sam
     """`generated` is the number of tokens sampled, `policy_calls` at least 1; no cost is negative."""
     for prefix in prefixes:
         (reply,) = await policy.sample([Request(prefix, sampling, (5, 6, 7))])
-        tokens = sum(len(segment.tokens) for segment in reply.segments)
+        tokens = sum(len(segment.tokens) for segment in reply.segments if segment.by == "policy")
         _true("counts_what_it_samples", reply.cost.generated == tokens or not tokens, reply.cost)
         _true("counts_what_it_samples", reply.cost.policy_calls >= 1, reply.cost)
         _true("counts_what_it_samples", min(astuple(reply.cost)) >= 0, reply.cost)

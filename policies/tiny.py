@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from policies.engine.load import quiet
@@ -29,8 +33,23 @@ TEMPLATE = (
 MERGES = (("\n", "\n"), (".", "\n\n"), ("\n\n", "="), ("1", "2"))
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE: 4 special tokens, 256 bytes, a few merges; <|end|> is 1, byte b is 4 + (its place in order)."""
+ARCHITECTURES = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+
+
+def tokenizer(
+    more: Sequence[str] = (), template: str = TEMPLATE, end: str = "<|end|>", begin: str | None = None
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: 4 special tokens, 256 bytes, a few merges; <|end|> is 1, byte b is 4 + (its place in order).
+
+    Args:
+        more: further special tokens, with the last ids.
+        end, begin: the end and the beginning of a sequence, among the special tokens.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {word: i for i, word in enumerate((*SPECIALS, *letters))}
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -40,9 +59,34 @@ def tokenizer() -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     bpe.pre_tokenizer = level
     bpe.decoder = decoders.ByteLevel()
-    bpe.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIALS])
+    bpe.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in (*SPECIALS, *more)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>", chat_template=TEMPLATE
+        tokenizer_object=bpe, pad_token="<|pad|>", eos_token=end, bos_token=begin, chat_template=template
+    )
+
+
+def sentence_piece(words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """BPE as Llama 2 and Mistral have it: U+2581 for a space, one before each text, bytes for other characters.
+
+    Args:
+        words: texts that are one token after a space, such as "+".
+    """
+    signs = [*map(chr, range(33, 127)), "\u2581", *(letter for word in words for letter in word if ord(letter) > 126)]
+    listed = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys(signs)]
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        known = "\u2581"
+        for letter in word:
+            merges.append((known, letter))
+            listed.append(known := known + letter)
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(listed))}
+    bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    parts = (decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0))
+    bpe.decoder = decoders.Sequence(list(parts))
+    bpe.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in ("<unk>", "<s>", "</s>")])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
     )
 
 
@@ -65,20 +109,20 @@ def checkpoint(
     tied: bool = False,
     vocabulary: int = 0,
     seed: int = 0,
+    words: PreTrainedTokenizerFast | None = None,
 ) -> Path:
     """Write a random language model (float32, head width hidden / heads) with its tokenizer to `path`; returns it.
 
     Args:
-        architecture: "qwen2" or "llama".
+        architecture: one of ARCHITECTURES.
         shared: key/value heads.
         vocabulary: ids; those beyond the tokenizer's have no text.
         scale: standard deviation of the weights; larger makes its distributions sharper.
         end_bias: how much of the last layer's output points to the end token; random models hardly ever end.
+        words: its tokenizer; None takes `tokenizer()`.
     """
-    words = tokenizer()
-    kind, model_kind = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}[
-        architecture
-    ]
+    words = words or tokenizer()
+    kind, model_kind = ARCHITECTURES[architecture]
     config = kind(
         vocab_size=max(vocabulary, len(words)),
         hidden_size=hidden,
@@ -149,22 +193,28 @@ def _save(path: Path, model: PreTrainedModel, words: PreTrainedTokenizerFast) ->
 def reward_model(path: Path, layout: str = "two layers", *, seed: int = 1, **shape: int | float | str) -> Path:
     """Write a random process reward model: `checkpoint` with a two-label `score` head of one or "two layers"."""
     checkpoint(path, seed=seed, **shape)  # type: ignore[arg-type]
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    size = config["hidden_size"]
-    noise = torch.Generator().manual_seed(seed)
     if layout == "two layers":
-        config["architectures"] = ["Qwen2ForProcessRewardModel"]
-        head = {
-            "score.0.weight": (size, size),
-            "score.0.bias": (size,),
-            "score.2.weight": (2, size),
-            "score.2.bias": (2,),
-        }
-    else:
-        config["architectures"] = ["Qwen2ForTokenClassification"]
-        head = {"score.weight": (2, size), "score.bias": (2,)}
+        return add_head(path, "score", 2, "Qwen2ForProcessRewardModel", layers=2, seed=seed)
+    return add_head(path, "score", 2, "Qwen2ForTokenClassification", seed=seed)
+
+
+def add_head(path: Path, name: str, size: int, kind: str, *, layers: int = 1, bias: bool = True, seed: int = 1) -> Path:
+    """Add a random head of `size` outputs to the folder's weights, under `name`; its config is then of a `kind`.
+
+    Args:
+        layers: linear ones, with ReLU between, named NAME.0, NAME.2, ...; a single one is named NAME.
+    """
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config["architectures"] = [kind]
+    hidden = config["hidden_size"]
+    noise = torch.Generator().manual_seed(seed)
+    head: dict[str, tuple[int, ...]] = {}
+    for layer in range(layers):
+        prefix = f"{name}.{2 * layer}" if layers > 1 else name
+        outputs = size if layer == layers - 1 else hidden
+        head |= {f"{prefix}.weight": (outputs, hidden)} | ({f"{prefix}.bias": (outputs,)} if bias else {})
     weights = load_file(path / "model.safetensors")
-    weights |= {name: torch.randn(shape_, generator=noise) * 0.3 for name, shape_ in head.items()}
+    weights |= {key: torch.randn(shape, generator=noise) * 0.3 for key, shape in head.items()}
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return path

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.errors import ConfigError
+from search.steps import ended
 from search.types import Cost, Finish, Reply, Request, Sampling, Segment
 
 END = "."  # the end of sequence; a token like the letters, and no part of the text
@@ -128,17 +129,17 @@ class Toy:
             logprobs.append(math.log(row[letter]))
             if letter != END:
                 text += letter
-            if (finish := _finish(letter, text, len(tokens), sampling)) is not None:
+            if (finish := _finish(letter, text, logprobs, sampling)) is not None:
                 return Segment(tuple(tokens), text, tuple(logprobs), finish)
 
 
-def _finish(letter: str, text: str, tokens: int, sampling: Sampling) -> Finish | None:
+def _finish(letter: str, text: str, logprobs: Sequence[float], sampling: Sampling) -> Finish | None:
     """Why a segment ends here: the end of sequence first, then the boundary, then the limit; None to go on."""
     if letter == END:
         return Finish.END if text else Finish.EMPTY
-    if sampling.until is not None and sampling.until.ends(text, tokens):
+    if sampling.until is not None and ended(sampling.until, text, logprobs):
         return Finish.STEP
-    return Finish.LENGTH if tokens >= sampling.max_tokens else None
+    return Finish.LENGTH if len(logprobs) >= sampling.max_tokens else None
 
 
 def _shaped(row: Mapping[str, float], sampling: Sampling) -> dict[str, float]:

@@ -51,9 +51,9 @@ def _checked_list(request: Request, reply: Reply) -> Reply:
 
 def _fault(request: Request, segment: Segment) -> str | None:
     count, limit = len(segment.tokens), request.sampling.max_tokens
-    if count > limit:
+    if count > limit and segment.by == "policy":
         return f"it has {count} tokens where at most {limit} were asked for"
-    if count and len(segment.logprobs) != count:
+    if count and segment.by == "policy" and len(segment.logprobs) != count:
         return f"it has {len(segment.logprobs)} log-probabilities for {count} tokens"
     if any(not x <= ROUNDING for x in segment.logprobs):
         return f"a log-probability is above 0 or nan: {segment.logprobs}"

@@ -6,9 +6,10 @@ import math
 import random
 from collections.abc import Sequence
 
-from search.allocation import evenly, largest_remainder, softmax
 from search.endings import Ending, Trajectory
+from search.shares import evenly, largest_remainder
 from search.tree import Node
+from search.weights import softmax
 
 ALLOCATIONS = ("even", *(f"{sign}{v}logprob" for sign in ("", "inverse_") for v in ("", "norm_", "node_")))
 SOURCES = ("finished_first", "finished_first_strict", "random_all", "ended", "longer_first", "long_answers", "none")

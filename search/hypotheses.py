@@ -29,17 +29,23 @@ def normalised(node: Node, alpha: float) -> float:
 def take(s: Session, nodes: Iterable[Node]) -> None:
     """Notes the log-probabilities of `nodes`: of all tokens listed, these are the hypotheses the search goes on with.
 
-    The end of sequence is among the tokens listed after nearly every prefix. It is a finished hypothesis only where
-    the search has taken it.
+    The end of sequence is among the tokens listed after nearly every prefix. It is an answer only where it is taken.
     """
     for node in nodes:
         if "logprob" not in node.notes:
             s.note(node, logprob=logprob(node))
+        claim(s, node)
+
+
+def claim(s: Session, node: Node) -> None:
+    """Makes a listed end of sequence an answer, once; other nodes are left as they are."""
+    if node.complete and not node.times and node.parent:
+        s.put(node.parent, node.segment, draws=1)
 
 
 def taken(s: Session) -> list[Node]:
     """The finished hypotheses, oldest first."""
-    return [node for node in s.tree.answers() if "logprob" in node.notes]
+    return s.tree.answers()
 
 
 def forsake(s: Session, beam: Iterable[Node], kept: Iterable[Node]) -> None:

@@ -102,13 +102,34 @@ class Grader(Protocol):
         ...
 
 
+@runtime_checkable
+class Lacks(Protocol):
+    """Says what it turned out not to be able to do: a remote model is known only once it has been asked."""
+
+    @property
+    def lacks(self) -> Mapping[str, str]:
+        """Reasons by what is lacking: the name of a port above, "logprobs" (none with its draws), or "continues" (it
+        answers prompts, and goes on with no answer that has begun)."""
+        ...
+
+
 def ability(part: object, wanted: type[Any]) -> Any:
-    """The optional ability `wanted` of a policy or verifier, or None.
+    """The optional ability `wanted` of a policy or verifier, or None; what it says it `Lacks` it does not have.
 
     A wrapper that only passes answers on (a batcher, a journal, a pool) names what it wraps `inner`, and what it
     wraps is asked in its place. A wrapper that changes answers must not: it has abilities of its own or none.
     """
     layer: Any = part
-    while layer is not None and not isinstance(layer, wanted):
+    while layer is not None and not (isinstance(layer, wanted) and lacking(layer, wanted.__name__) is None):
         layer = getattr(layer, "inner", None)
     return layer
+
+
+def lacking(part: object, what: str) -> str | None:
+    """Why `part`, or what it wraps, says it lacks `what`; None if it says no such thing."""
+    layer: Any = part
+    while layer is not None:
+        if isinstance(layer, Lacks) and what in layer.lacks:
+            return layer.lacks[what]
+        layer = getattr(layer, "inner", None)
+    return None

@@ -247,7 +247,7 @@ class Session:
         return list(draws)
 
     def put(self, node: Node, segment: Segment, draws: int = 0) -> Node:
-        """Adds a child that is not drawn, free of cost; it counts as `draws` draws, or once if that is 0."""
+        """Adds a child free of cost, counted as `draws` draws; a listed end of sequence put again is thereby taken."""
         before = len(self.tree)
         child = self.tree.add(node, segment, draws)
         node.reserve(draws, whole=False)

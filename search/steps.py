@@ -7,10 +7,13 @@ truth: nothing is cut off and nothing is tokenised again.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.errors import ConfigError
+from search.types import Boundary, WeighingBoundary
 
 _SENTENCE = re.compile(r"[^\W\d_].*?(?:[.!?\u2026][)\]}\"'\u2019\u201d]*\s|\n)", re.DOTALL)
 
@@ -74,3 +77,49 @@ class Pattern:
 
     def ends(self, text: str, tokens: int) -> bool:
         return re.search(self.regex, text) is not None
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """A step ends where the model is unsure: the last `window` tokens cost `nats` each, in the mean, or more.
+
+    What a token costs is -log of the probability it was drawn with; its expectation is the entropy of the
+    distribution it was drawn from, so this is the entropy estimated from the draw itself. It needs no more than the
+    log-probabilities of what is drawn, and these of the distribution sampled from: with a server that gives them at
+    temperature 1, the estimate is of the model's own distribution. Greedy draws have none: the step never ends.
+
+    Attributes:
+        nats: above 0.
+        window: tokens, at least 1.
+        least: tokens in a step, at least `window`.
+        most: tokens in a step, at least `least`; None for no limit but that of the draw.
+    """
+
+    nats: float = 2.0
+    window: int = 1
+    least: int = 16
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.nats < math.inf:
+            raise ConfigError("nats", self.nats, "give a number above 0")
+        if self.window < 1:
+            raise ConfigError("window", self.window, "give a number of at least 1")
+        if self.least < self.window:
+            raise ConfigError("least", self.least, f"give a number of at least window={self.window}")
+        if self.most is not None and self.most < self.least:
+            raise ConfigError("most", self.most, f"give a number of at least least={self.least}, or null")
+
+    def ends(self, text: str, tokens: int) -> bool:
+        raise ConfigError("until", self, "it needs the log-probabilities of what is drawn, which the policy lacks")
+
+    def ends_by(self, text: str, logprobs: Sequence[float]) -> bool:
+        if len(logprobs) < self.least:
+            return False
+        cost = -math.fsum(logprobs[-self.window :]) / self.window
+        return cost >= self.nats or (self.most is not None and len(logprobs) >= self.most)
+
+
+def ended(until: Boundary, text: str, logprobs: Sequence[float]) -> bool:
+    """Whether `until` ends a step that holds `text`, one log-probability for each of its tokens; for policies."""
+    return until.ends_by(text, logprobs) if isinstance(until, WeighingBoundary) else until.ends(text, len(logprobs))

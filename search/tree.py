@@ -34,10 +34,10 @@ class Node:
         parent: None for the root.
         segment: what this node adds to its parent; the prompt, for the root.
         prefix: the whole path, as the policy and the verifier see it.
-        children: distinct continuations, in order of insertion.
         score: the verifier's value in [0, 1]; nan before it is asked.
         step_scores: values in [0, 1] the verifier gave to the steps of the path; () if it gives none.
-        times: draws that gave this node; 1 for one that was not drawn (the root, a listed token, an inserted text).
+        times: draws that gave this node; 0 for one that was not drawn (a token only listed, a text inserted), 1 for
+            the root.
         draws: next steps drawn after this node; the number of the next such draw.
         completions: draws after this node to the end of sequence; the number of the next such draw.
         visits: values backed up through this node.
@@ -49,7 +49,6 @@ class Node:
 
     __slots__ = (
         "_child",
-        "children",
         "completions",
         "cost",
         "draws",
@@ -68,8 +67,7 @@ class Node:
 
     def __init__(self, id: int, parent: Node | None, segment: Segment, prefix: Prefix):
         self.id, self.parent, self.segment, self.prefix = id, parent, segment, prefix
-        self.children: list[Node] = []
-        self._child: dict[tuple[object, ...], Node] = {}  # by content, for `Tree.add`
+        self._child: dict[bytes, Node] = {}  # by content, in order of insertion
         self.score: float = math.nan
         self.step_scores: tuple[float, ...] = ()
         self.times, self.draws, self.completions = 1, 0, 0
@@ -80,6 +78,11 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.id}, {self.segment.text!r}, {self.segment.finish.value}, score={self.score:.3g})"
+
+    @property
+    def children(self) -> list[Node]:
+        """Distinct continuations, in order of insertion."""
+        return list(self._child.values())
 
     @property
     def terminal(self) -> bool:
@@ -152,22 +155,25 @@ class Tree:
     def add(self, parent: Node, segment: Segment, draws: int = 1) -> Node:
         """The child of `parent` by `segment`, in constant time; the same segment again is one node counted twice.
 
-        A node that was not drawn (`draws` = 0) counts once, however often it is added.
+        A node that is not drawn (`draws` = 0) counts nothing.
         """
-        content = (segment.tokens, segment.text, segment.finish, segment.by)
+        prefix = parent.prefix + segment
+        content = prefix.digest + segment.finish.encode()  # tokens, text and author are in the digest
         if (known := parent._child.get(content)) is not None:
             known.times += draws
             return known
-        node = Node(len(self.nodes), parent, segment, parent.prefix + segment)
-        node.times = max(draws, 1)
-        parent.children.append(node)
+        node = Node(len(self.nodes), parent, segment, prefix)
+        node.times = draws
         parent._child[content] = node
         self.nodes.append(node)
         return node
 
     def answers(self, *, truncated: bool = False) -> list[Node]:
-        """The complete nodes, oldest first; `truncated` gives those cut by a token limit instead."""
-        return [node for node in self.nodes if node.terminal and node.complete is not truncated]
+        """The complete nodes, oldest first; `truncated` gives those cut by a token limit instead.
+
+        An end of sequence that was listed among the likeliest tokens is an answer once a search has taken it.
+        """
+        return [node for node in self.nodes if node.terminal and node.times and node.complete is not truncated]
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns with one row per node, for analysis.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -26,6 +27,15 @@ class Boundary(Protocol):
 
     def ends(self, text: str, tokens: int) -> bool:
         """Whether a step that so far holds `text`, made of `tokens` tokens, is complete."""
+        ...
+
+
+@runtime_checkable
+class WeighingBoundary(Boundary, Protocol):
+    """A boundary that looks at log-probabilities too; a policy asks this, and not `ends`, or refuses it."""
+
+    def ends_by(self, text: str, logprobs: Sequence[float]) -> bool:
+        """As `ends`, of a step with these log-probabilities (nats, one per token, of the distribution sampled from)."""
         ...
 
 

@@ -4,6 +4,8 @@ import asyncio
 import functools
 import inspect
 import random
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -30,6 +32,7 @@ from search.algorithms.mcts import MCTS
 from search.algorithms.particles import ParticleFilter, ParticleGibbs
 from search.algorithms.phi import Phi
 from search.algorithms.rebase import Rebase
+from search.algorithms.reex_sql import ReExSQL
 from search.algorithms.refine import Refine
 from search.algorithms.reward_guided import RewardGuided
 from search.algorithms.stochastic_beam import StochasticBeam
@@ -203,6 +206,10 @@ SEARCHES = {
     "astar-waves": AStar(width=3, parallel=4, cap=9),
     "astar-revisits": AStar(width=2, expansions=3, revisit=0.2),
     "astar-local": AStar(width=3, frontier="local"),
+    # in words of letters: a query ends with b, the judge says what it gives
+    "reex-sql": ReExSQL(
+        leaves=4, width=2, rounds=3, query=("", "b"), final=("", "."), result=("(", ")"), executor="judge"
+    ),
     "mcts": MCTS(8, 3, parallel=3),
     "mcts-rollouts": MCTS(5, 2, rule=uct, evaluate=Completions(2, 0.5), backup=best, parallel=2, widening=0.5),
     "mcts-act": MCTS(4, 3, mode="act", noise=0.25, temperature=1.0, proven=True, gate=1.0),
@@ -312,6 +319,36 @@ def searches():
 @pytest.fixture
 def worlds():
     return WORLDS
+
+
+@contextmanager
+def _on_loopback(service):
+    """The base URL of `service` on a free port, in a thread with an event loop of its own."""
+    from experiments.listen import listen
+
+    ready, found = threading.Event(), {}
+
+    async def serve():
+        found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        server = await listen(service, "127.0.0.1", 0)
+        found["port"] = server.sockets[0].getsockname()[1]
+        ready.set()
+        await found["stop"].wait()
+        server.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield f"http://127.0.0.1:{found['port']}/v1"
+    finally:
+        found["loop"].call_soon_threadsafe(found["stop"].set)
+        thread.join(10)
+
+
+@pytest.fixture
+def on_loopback():
+    return _on_loopback
 
 
 def pytest_generate_tests(metafunc):

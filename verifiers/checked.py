@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from search.errors import VerifierError
-from search.ports import Binds, Describes, Verifier
+from search.ports import Binds, Verifier
 from search.types import Cost, Finish, Prefix, Verdict
+from verifiers.combine import described
 from verifiers.grade import countdown
+from verifiers.opens import Opens
 
 Check = Callable[[str], bool]
 Checker = Callable[[Any], Check | None]
 
 
 @dataclass(frozen=True)
-class Checked:
+class Checked(Opens):
     """Complete answers get 1 or 0 from the item's exact checker, everything else is left to another verifier.
 
     Only for checkers that need no reference answer: whether an expression uses the given numbers and makes 24 can be
@@ -32,22 +32,13 @@ class Checked:
 
     verifier: Verifier | Binds
     checkers: tuple[Checker, ...] = (countdown.checker,)
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False, compare=False)
 
-    async def __aenter__(self) -> Self:
-        inner: Any = self.verifier
-        if hasattr(inner, "__aenter__"):
-            await self._stack.enter_async_context(inner)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+    def _parts(self) -> tuple[object, ...]:
+        return (self.verifier,)
 
     @property
     def fingerprint(self) -> str:
-        return f"checked:{_described(self.verifier)}"
+        return f"checked:{described(self.verifier)}"
 
     def bind(self, item: Any) -> Verifier:
         """The verifier for one item."""
@@ -78,7 +69,3 @@ class _Checked:
     def _verdict(self, prefix: Prefix) -> Verdict:
         assert self.check is not None
         return Verdict(float(self.check(prefix.text)), cost=Cost(passes=1))
-
-
-def _described(verifier: object) -> str:
-    return verifier.fingerprint if isinstance(verifier, Describes) else repr(verifier)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self, cast
+from dataclasses import dataclass
+from typing import ClassVar
 
-from search.contract import one_each
-from search.errors import ConfigError, VerifierError
-from search.ports import Binds, Describes, Verifier
+from search.errors import ConfigError
+from search.ports import Verifier
 from search.types import Cost, Prefix, Verdict
+from verifiers.combine import Composed, asked
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Composed):
     """The mean of several verifiers, less so much for their disagreement.
 
     The verifier ensembling of FETCH (Wang et al. 2025, arXiv:2502.11183), where the mean of two lowers the
@@ -30,7 +28,8 @@ class Ensemble:
 
     verifiers: tuple[Verifier, ...]
     caution: float = 0.0
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False, compare=False)
+
+    _holds: ClassVar[tuple[str, ...]] = ("verifiers",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "verifiers", tuple(self.verifiers))
@@ -39,28 +38,8 @@ class Ensemble:
         if not 0 <= self.caution < math.inf:
             raise ConfigError("caution", self.caution, "give a number of at least 0")
 
-    async def __aenter__(self) -> Self:
-        for verifier in self.verifiers:
-            if hasattr(verifier, "__aenter__"):
-                await self._stack.enter_async_context(cast(AbstractAsyncContextManager[object], verifier))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    @property
-    def fingerprint(self) -> str:
-        names = (v.fingerprint if isinstance(v, Describes) else repr(v) for v in self.verifiers)
-        return f"ensemble:{self.caution:g}:{'+'.join(names)}"
-
-    def bind(self, item: Any) -> Verifier:
-        """The same of the verifiers bound to one item; those that need none stay as they are."""
-        return Ensemble(tuple(v.bind(item) if isinstance(v, Binds) else v for v in self.verifiers), self.caution)
-
     async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
-        verdicts = [one_each(len(prefixes), await v.score(prefixes), VerifierError) for v in self.verifiers]
+        verdicts = [await asked(verifier, prefixes) for verifier in self.verifiers]
         return [self._verdict(about) for about in zip(*verdicts, strict=True)]
 
     def _verdict(self, verdicts: Sequence[Verdict]) -> Verdict:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
-from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from search.contract import checked_reply, one_each
 from search.errors import ConfigError, VerifierError
 from search.ports import Describes, Likelihood, Policy, Renders, Writes, ability
 from search.types import Cost, Finish, Prefix, Reply, Request, Sampling, Verdict
+from verifiers.opens import Opens
 
 QUESTION = """{question}
 
@@ -26,7 +25,7 @@ Is everything in it right so far? Reply with one word, Yes or No."""
 
 
 @dataclass(frozen=True)
-class Judge:
+class Judge(Opens):
     """Value: P(right) / (P(right) + P(wrong)) of the verdict that follows the question put to a policy.
 
     By "probability" it is computed: the two verdicts' log-probabilities at temperature 1, which takes a policy that
@@ -68,7 +67,6 @@ class Judge:
     undecided: float = 0.5
     temperature: float = 1.0
     max_tokens: int = 16
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("{question}", "{answer}"):
@@ -97,14 +95,10 @@ class Judge:
             raise ConfigError("policy", self.policy, "it has no chat template (search.ports.Renders)")
         if self.how == "probability" and not self._exact:
             raise ConfigError("how", self.how, "the policy gives no log-probabilities of text: take votes")
-        if hasattr(self.policy, "__aenter__"):
-            await self._stack.enter_async_context(cast(AbstractAsyncContextManager[object], self.policy))
-        return self
+        return await super().__aenter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+    def _parts(self) -> tuple[object, ...]:
+        return (self.policy,)
 
     @property
     def fingerprint(self) -> str:

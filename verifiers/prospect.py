@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from policies.engine.trial import agree
 from search.errors import ConfigError, VerifierError
 from search.ports import Binds, Describes, Verifier
 from search.types import Cost, Prefix, Verdict
+from verifiers.opens import Opens
 from verifiers.probe import Fitted
 
 
@@ -81,7 +81,7 @@ class States:
 
 
 @dataclass(frozen=True)
-class Prospect:
+class Prospect(Opens):
     """A bare prompt is worth the probability that one sample is right; everything else is left to another verifier.
 
     As in Damani et al. 2025 (arXiv:2410.04707) a probe on the policy's hidden state at the end of the prompt; for
@@ -99,7 +99,6 @@ class Prospect:
     verifier: Verifier | Binds
     states: States
     file: str
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.fitted.features != "state":
@@ -113,16 +112,10 @@ class Prospect:
     async def __aenter__(self) -> Self:
         if self.fitted.model != self.states.fingerprint:
             raise ConfigError("file", self.file, f"it was fitted for another model than {self.states.model}")
-        inner: Any = self.verifier
-        if hasattr(inner, "__aenter__"):
-            await self._stack.enter_async_context(inner)
-        await self._stack.enter_async_context(self.states)
-        return self
+        return await super().__aenter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+    def _parts(self) -> tuple[object, ...]:
+        return (self.verifier, self.states)
 
     @property
     def fingerprint(self) -> str:

@@ -1,16 +1,12 @@
-"""Verifiers that read a prefix with a model of their own in this process: its ids, its engine, what was read before."""
+"""Verifiers that read a prefix as the policy wrote it, with a model of their own: its ids, what was read before."""
 
 from __future__ import annotations
 
-import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from policies.engine import load
 from policies.engine.engine import Engine
@@ -19,6 +15,7 @@ from policies.engine.worker import Outputs
 from policies.vocabulary import Vocabulary
 from search.errors import ConfigError, PolicyError, VerifierError
 from search.types import Cost, Finish, Prefix, Segment, Verdict, chain
+from verifiers.hosted import Hosted
 
 KNOWN = 1 << 16  # prefixes whose values are remembered
 ENDED = (Finish.END, Finish.EMPTY)
@@ -44,16 +41,14 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading(ABC):
-    """What PRMs and language models as judges share. Built without the weights; `async with` loads them.
+class Reading(Hosted):
+    """What PRMs and language models as judges share that read the policy's own text, step by step.
 
     Attributes:
-        model: folder of the model.
         ids: "policy": the prefix's own ids are read, which asks for the policy's tokenizer and template; "own":
             question and steps are rendered with this model's template, step by step, so that a step's ids never
             change; "auto": "policy" where the prompt's ids stand for its text in this model's vocabulary, else "own".
         separator: text of the token that ends a step; must be one token.
-        dtype, device, memory, threads, max_context: as in `policies.embedded.Embedded`.
 
     Where a step ends: at its last token. That is the separator for a step, the token it is merged into where it is
     merged with its neighbour (nothing is tokenised again), and the end token for a complete answer, which is added if
@@ -61,40 +56,19 @@ class Reading(ABC):
     by a token limit ends where it was cut.
     """
 
-    model: str
     ids: str = "auto"
     separator: str = "\n\n"
-    dtype: str = "float32"
-    device: str = "cpu"
-    memory: str | int = "512MB"
-    threads: int | None = None
-    max_context: int | None = None
-    _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: OrderedDict[bytes, tuple[Any, ...]] = field(
         default_factory=OrderedDict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.ids not in ("auto", "policy", "own"):
             raise ConfigError("ids", self.ids, "give auto, policy or own")
-        if self.dtype not in load.DTYPES:
-            raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
-        load.size_in_bytes(self.memory)
 
-    async def __aenter__(self) -> Self:
-        if self._loaded:
-            raise ConfigError("model", self.model, "it is loaded already: enter it once")
-        loaded = await asyncio.to_thread(self._load)
-        loaded.engine.start()
-        self._loaded.append(loaded)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        loaded = self._loaded.pop()
+    def _forget(self) -> None:
         self._known.clear()
-        await asyncio.to_thread(loaded.engine.close)
 
     @abstractmethod
     def _weights(self, path: Path) -> load.Model:
@@ -110,44 +84,13 @@ class Reading(ABC):
             raise ConfigError("separator", self.separator, f"it is {len(separator)} tokens of this model: give one")
         model = self._weights(path)
         agree(model, self.model)
-        engine = Engine(model, load.size_in_bytes(self.memory), context=self.max_context, threads=self.threads)
         marks = frozenset(i for i, text in enumerate(vocabulary.texts) if text and self.separator in text)
         ends = load.end_tokens(path, config, tokenizer)
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
-        return _Loaded(engine, vocabulary, self.ids, separator[0], marks, ends, end)
-
-    @property
-    def _ready(self) -> _Loaded:
-        if not self._loaded:
-            raise VerifierError(f"{self.model} is not loaded: use it inside `async with`")
-        return self._loaded[0]
-
-    @property
-    def engine(self) -> Engine:
-        """The running engine."""
-        return self._ready.engine
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of the weights, the tokenizer and every setting that shapes a verdict; needs no loading."""
-        path = Path(self.model)
-        load.settings(path)
-        return f"{type(self).__name__.lower()}:{load.digest(path, *map(str, self._shaping()))}"
+        return _Loaded(self._engine(model), vocabulary, self.ids, separator[0], marks, ends, end)
 
     def _shaping(self) -> tuple[object, ...]:
         return self.dtype, self.max_context, self.ids, self.separator
-
-    async def score(self, prefixes: Sequence[Prefix]) -> Sequence[Verdict]:
-        """One verdict per prefix, in order; only what was not read before is computed.
-
-        Raises:
-            VerifierError: a prefix cannot be read (other vocabulary, no question, too long), or not loaded.
-        """
-        results = await asyncio.gather(*map(self._score, prefixes), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if isinstance(result, Verdict)]
 
     async def _score(self, prefix: Prefix) -> Verdict:
         loaded, prefix = self._ready, prefix.judged

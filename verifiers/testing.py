@@ -55,7 +55,34 @@ async def batch_is_one_by_one(verifier: Verifier, prefixes: Sequence[Prefix]) ->
     _close("batch_is_one_by_one", [verdict for (verdict,) in at_once], alone)
 
 
-LAWS: tuple[Law, ...] = (empty_batch, keeps_the_contract, judges_alike, batch_is_one_by_one)
+async def one_value_per_step(verifier: Verifier, prefixes: Sequence[Prefix]) -> None:
+    """A verdict has a value for every step of the reply, or for none."""
+    for prefix, verdict in zip(prefixes, await verifier.score(prefixes), strict=True):
+        if len(verdict.steps) not in (0, len(prefix.reply)):
+            found = f"{len(verdict.steps)} step values for {len(prefix.reply)} steps"
+            raise AssertionError(f"one_value_per_step: {found} of {prefix.text[:60]!r}")
+
+
+async def earlier_steps_stay(verifier: Verifier, prefixes: Sequence[Prefix]) -> None:
+    """A further step adds one value and leaves those before it as they are: each is read at its own end.
+
+    Holds for process reward models that read from left to right; a judge that looks at the whole again need not keep
+    it. Nothing is compared unless some of the prefixes begin others.
+    """
+    verdicts = await verifier.score(prefixes)
+    known = {(one.prompt, one.steps): verdict.steps for one, verdict in zip(prefixes, verdicts, strict=True)}
+    for (prompt, steps), after in known.items():
+        for count in range(1, len(steps)):
+            before = known.get((prompt, steps[:count]), ())
+            if not before or not after:
+                continue
+            same = all(abs(a - b) <= ROUNDING for a, b in zip(before, after, strict=False))
+            if not same or len(after) <= len(before):
+                raise AssertionError(f"earlier_steps_stay: {before} became {after} after {steps[-1].text[:40]!r}")
+
+
+LAWS: tuple[Law, ...] = (empty_batch, keeps_the_contract, judges_alike, batch_is_one_by_one, one_value_per_step)
+READING: tuple[Law, ...] = (earlier_steps_stay,)  # of verifiers that read from left to right
 
 
 def _close(law: str, found: Sequence[Verdict], wanted: Sequence[Verdict]) -> None:

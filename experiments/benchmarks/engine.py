@@ -231,7 +231,7 @@ def figures() -> Iterator[Figure]:
     TREEWISE_FULL=1.
     """
     with one_thread():
-        shares = [torch_share(ROWS, 24) for _ in range(REPEATS)]
+        shares = [torch_share(ROWS, 40) for _ in range(5 * REPEATS // 3)]
         note = f"{ROWS} rows, {MODEL}, wall time of steps under torch.profiler: {shares[-1][1]}"
         yield measured("engine.torch_share", "share", note, [share for share, _ in shares])
         what = f"drawn after each of {ROWS} held-out prompts, prompts computed by both; processor time, one thread"

@@ -62,6 +62,10 @@ class Plan:
     pool: torch.Tensor
     write: torch.Tensor  # int64 [N]
     groups: list[Group]
+    layers: tuple[torch.Tensor, ...] = field(init=False)  # of the pool, each [slots, 2 * heads * width]
+
+    def __post_init__(self) -> None:
+        self.layers = self.pool.flatten(2).unbind(0)
 
 
 def attend(
@@ -91,7 +95,7 @@ def attend(
         if other.get(name) is not None:
             raise PolicyError(f"the embedded engine does not support attention with {name!r}")
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
-    return packed(plan, module.layer_idx, query, torch.stack((key, value), 1), scaling, sliding_window or 0)[None], None
+    return packed(plan, module.layer_idx, query, torch.cat((key, value), 1), scaling, sliding_window or 0)[None], None
 
 
 def packed(
@@ -102,32 +106,33 @@ def packed(
     scale: float | None,
     window: int = 0,
 ) -> torch.Tensor:
-    """Attention of N packed tokens: query [N, heads, width], keys and values [N, 2, key heads, width] -> like query.
+    """Attention of N packed tokens: query [N, heads, width], keys then values [N, 2 * key heads, width] -> like query.
 
     Grouped-query attention needs no copy: the query heads that share a key head become further queries of it.
     """
-    pool = plan.pool[layer]
-    pool.index_copy_(0, plan.write, new)
+    pool = plan.layers[layer]
+    pool.index_copy_(0, plan.write, new.flatten(1))
     total, heads, width = query.shape
-    shared = new.shape[2]
+    shared = new.shape[1] // 2
     share = heads // shared
-    flat = pool.view(pool.shape[0], -1)
     whole = len(plan.groups) == 1 and plan.groups[0].plain == 0
     out = query if whole else query.new_empty(total, heads, width)
     for group in plan.groups:
         rows, count, span = group.shape
-        context = flat.index_select(0, group.table).view(rows, span, 2, shared, width)
+        context = pool.index_select(0, group.table).view(rows, span, 2, shared, width)
         keys, values = context.permute(2, 0, 3, 1, 4).unbind(0)
         first, last = group.plain, group.plain + rows * count
-        asked = query[first:last] if group.plain >= 0 else query.index_select(0, group.tokens)
+        if whole:
+            asked = query
+        else:
+            asked = query[first:last] if group.plain >= 0 else query.index_select(0, group.tokens)
         if count == 1:  # the layout is already that of `share` queries per key head
             asked = asked.reshape(rows, shared, share, width)
         else:
             asked = asked.reshape(rows, count, shared, share, width).permute(0, 2, 3, 1, 4)
             asked = asked.reshape(rows, shared, share * count, width)
-        result = scaled_dot_product_attention(
-            asked, keys, values, attn_mask=group.mask(window, share, query.dtype), scale=scale
-        )
+        mask = group.mask(window, share, query.dtype)
+        result = scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
         if count > 1:
             result = result.view(rows, shared, share, count, width).permute(0, 3, 1, 2, 4)
         result = result.reshape(-1, heads, width)

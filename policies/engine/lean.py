@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-from torch import rms_norm
+from torch import embedding, rms_norm
 from torch.nn.functional import linear, silu
 
 from policies.engine.attention import Plan, packed
@@ -52,7 +52,7 @@ class Lean:
     """Stands in for a backbone of `KINDS`; shares its weights, which become views of the joined ones."""
 
     def __init__(self, backbone: Any):
-        self._embed, self._rotary, self._norm = backbone.embed_tokens, backbone.rotary_emb, backbone.norm.weight
+        self._embed, self._rotary, self._norm = backbone.embed_tokens.weight, backbone.rotary_emb, backbone.norm.weight
         self._eps = backbone.config.rms_norm_eps
         self._layers = [_layer(layer) for layer in backbone.layers]
         first = backbone.layers[0].self_attn
@@ -61,27 +61,26 @@ class Lean:
         self._table: tuple[torch.Tensor, torch.Tensor] | None = None
         span = backbone.config.max_position_embeddings
         if getattr(self._rotary, "rope_type", "") in STATIC and span * self._width <= TABLE:
-            weight = self._embed.weight
-            self._table = self._turns(weight[:1], torch.arange(span, device=weight.device)[None])
+            self._table = self._turns(self._embed[:1], torch.arange(span, device=self._embed.device)[None])
 
     def __call__(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool, plan: Plan
     ) -> SimpleNamespace:
         """As the backbone: ids and positions [1, N] to `last_hidden_state` [1, N, H]."""
-        x = self._embed(input_ids[0])
+        x = embedding(self._embed, input_ids[0])
         if self._table is None:
             cos, sin = self._turns(x, position_ids)
         else:
             cos, sin = (table.index_select(0, position_ids[0]) for table in self._table)
-        half, queries = self._width // 2, self._queries
+        count, half, queries = x.shape[0], self._width // 2, self._queries
         for i, w in enumerate(self._layers):
-            parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(len(x), -1, self._width)
+            parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(count, -1, self._width)
             shared = (parts.shape[1] - queries) // 2
             turned = parts[:, : queries + shared]
             torch.addcmul(turned * cos, torch.roll(turned, half, -1), sin, out=turned)
-            new = parts[:, queries:].view(len(x), 2, shared, self._width)
-            seen = packed(plan, i, parts[:, :queries], new, w.scale, w.window)
-            x = linear(seen.reshape(len(x), -1), w.out, w.out_bias).add_(x)
+            query, new = parts.split_with_sizes((queries, 2 * shared), 1)
+            seen = packed(plan, i, query, new, w.scale, w.window)
+            x = linear(seen.reshape(count, -1), w.out, w.out_bias).add_(x)
             gate, up = linear(_normed(x, w.norm2, self._eps), w.gate_up).chunk(2, -1)
             x = linear(silu(gate).mul_(up), w.down).add_(x)
         return SimpleNamespace(last_hidden_state=_normed(x, self._norm, self._eps)[None])

@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -132,36 +134,51 @@ def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Mo
 
 
 def scoring_model(path: Path, dtype: str, device: str) -> Model:
-    """A decoder-only backbone with the folder's `score` head: one linear layer, or two with a ReLU between.
+    """A decoder-only backbone with the folder's two-label head `score`, see `headed_model`.
 
     The layouts are those of `Qwen2ForTokenClassification` (score.weight) and of the Qwen2.5-Math process reward
     models (score.0, score.2; Zhang et al. 2025, "The Lessons of Developing Process Reward Models").
     """
+    model, labels = headed_model(path, "score", dtype, device)
+    if labels != 2:
+        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
+    return model
+
+
+def headed_model(path: Path, name: str, dtype: str, device: str) -> tuple[Model, int]:
+    """A decoder-only backbone with the folder's head `name`, and how many numbers that gives per position.
+
+    A head is one linear layer (NAME.weight, perhaps NAME.bias), or several with ReLU between (NAME.0, NAME.2, ...).
+    """
     parts: dict[str, torch.Tensor] = {}
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as stored:
-            parts |= {name: stored.get_tensor(name) for name in stored.keys() if name.startswith("score.")}  # noqa: SIM118
-    names = sorted({name.rpartition(".")[0] for name in parts})
-    if names not in (["score"], ["score.0", "score.2"]):
-        raise ConfigError("model", str(path), "its weights have no head `score` or `score.0` and `score.2`")
-    if len(parts[f"{names[-1]}.weight"]) != 2:
-        raise ConfigError("model", str(path), "its head does not have two labels, wrong and right")
+            parts |= {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+    layers = sorted({key.rpartition(".")[0] for key in parts}, key=lambda key: (len(key), key))
+    plain = layers == [name]
+    if not plain and (not layers or layers != [f"{name}.{2 * i}" for i in range(len(layers))]):
+        remedy = f"its weights have no head `{name}`: neither one linear layer nor `{name}.0` and `{name}.2`"
+        raise ConfigError("model", str(path), remedy)
     head = torch.nn.Sequential()
-    for name in names:
-        weight, bias = parts[f"{name}.weight"], parts.get(f"{name}.bias")
+    for layer_name in layers:
+        weight, bias = parts[f"{layer_name}.weight"], parts.get(f"{layer_name}.bias")
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
         if len(head):
             head.append(torch.nn.ReLU())
         head.append(layer)
     backbone = _pretrained(AutoModel, path, dtype, device)
-    return _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
+    model = _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
+    return model, len(parts[f"{layers[-1]}.weight"])
+
+
+_one_at_a_time = Lock()  # transformers keeps what it is doing in globals
 
 
 def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedModel:
     settings(path)
     try:
-        with quiet():
+        with _one_at_a_time, quiet():
             model, told = loader.from_pretrained(
                 str(path),
                 dtype=DTYPES[dtype],
@@ -180,6 +197,8 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
+    if type(head) is torch.nn.Linear:  # without the module's own Python around it
+        head = partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias)
     return Model(
         backbone=Lean(backbone) if lean and suits(backbone) else backbone,
         head=head,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import embedding
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from policies.engine.drafters import KEPT, Context, Guesses
@@ -45,7 +46,7 @@ class Lines(Lean):
         `span` is above all positions but those of the last column.
         """
         rows, new = tokens.shape
-        x = self._embed(tokens.view(-1))
+        x = embedding(self._embed, tokens.view(-1))
         flat = positions.view(-1)
         cos, sin = self._cos[flat], self._sin[flat]
         half, queries, width, heads = self._width // 2, self._queries, self._width, self._heads

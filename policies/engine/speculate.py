@@ -130,9 +130,7 @@ class Speculation:
         able = [drafter.begin(schedule, rows) for drafter in self.drafters]
         cost, forced, rates = self.governor.cost, self.governor.forced, self._fortunes.table
         brings, takes = float(len(rows)), cost.fixed + cost.token * len(rows)
-        frontier: list[tuple[int, int, tuple[int, ...], float]] = [
-            (r, 0, (), 1.0) for r in range(len(rows))
-        ]  # row, node, path, chance to get there
+        frontier: list[Place] = [(r, 0, (), 1.0) for r in range(len(rows))]
         for depth in range(1, DEPTH + 1):
             bound = 0.0 if forced else cost.token * brings / takes  # a guess must be right this often
             frontier = [(r, at, path, reach) for r, at, path, reach in frontier if room[r] >= depth and reach > bound]

@@ -89,6 +89,11 @@ class ABMCTS:
             raise ConfigError("actions", self.actions, 'give different roles, "policy" for the policy itself')
 
     @property
+    def whole(self) -> bool:
+        """Answers refined by turns are complete."""
+        return self.nodes == "answers"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """A verifier, the roles that act, and a policy that takes a user's turn if answers are refined."""
         roles = tuple(f"roles.{action}" for action in self.actions if action != "policy")

@@ -53,6 +53,11 @@ class AdaptiveBestOfK:
             raise ConfigError("parallel", self.parallel, "give a number of at least 1")
 
     @property
+    def whole(self) -> bool:
+        """It asks for complete answers alone."""
+        return True
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """A verifier, where it is what predicts."""
         return () if self.predict else ("verifier",)

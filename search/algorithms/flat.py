@@ -40,6 +40,11 @@ class Flat:
     finishers: int = 1
     depth: int = 256
 
+    @property
+    def whole(self) -> bool:
+        """It asks for complete answers alone; a race goes step by step."""
+        return not self.first_finish
+
     def __post_init__(self) -> None:
         for name in ("n", "parallel", "finishers", "depth"):
             if (value := getattr(self, name)) is not None and value < 1:

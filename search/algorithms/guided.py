@@ -43,7 +43,7 @@ class Guided:
     likelihood: float = 0.5
     temperature: float = 1.0
     anneal: float = 1.0
-    needs: ClassVar[tuple[str, ...]] = ("verifier",)
+    needs: ClassVar[tuple[str, ...]] = ("verifier", "logprobs")
 
     def __post_init__(self) -> None:
         for name in ("beams", "width", "depth"):

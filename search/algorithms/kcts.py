@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from search.errors import ConfigError
+from search.hypotheses import claim
 from search.session import Session, gather
 from search.tree import Node
 
@@ -76,6 +77,8 @@ class Kcts:
         try:
             for _ in range(count):
                 paths.append(self.select(last, tree))
+            for path in paths:
+                claim(s, path[-1])
             values = await s.score([path[-1] for path in paths])
             fresh = list(dict.fromkeys(path[-1] for path in paths if self.unlisted(path[-1], tree)))
             tree.update(zip(fresh, await gather(s.branch(leaf, self.top) for leaf in fresh), strict=True))

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from search.backups import Backup, Returns, arms, dead, proven, q, same
 from search.errors import ConfigError
@@ -85,7 +85,11 @@ class MCTS:
     temperature: float = 0.0
     parallel: int = 1
     depth: int = 40
-    needs: ClassVar[tuple[str, ...]] = ("verifier",)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """A verifier; and for priors made of them, log-probabilities."""
+        return ("verifier", "logprobs") if self.rule is puct and self.prior is by_logprob else ("verifier",)
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

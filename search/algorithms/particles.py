@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Literal, NamedTuple
 
+from search.draws import advance
 from search.errors import ConfigError
 from search.resample import Resampling, effective_sample_size, multinomial
 from search.rules import log_odds
 from search.session import Session
 from search.tree import Node
-from search.walkers import advance
 from search.waves import gather
 
 

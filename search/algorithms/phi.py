@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from search.cluster import Embedding, kmeans, words
 from search.draws import each_draw
@@ -112,6 +112,7 @@ class Phi:
     ahead_tokens: int | None = None
     embed: Embedding = words
     final: Literal["cluster", "select"] = "cluster"
+    needs: ClassVar[tuple[str, ...]] = ("logprobs",)
 
     def __post_init__(self) -> None:
         for name in ("beams", "width", "rounds", "clusters", "ahead_tokens"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.allocation import Allocation, heaviest_first, nearest, softmax
+from search.draws import advance
 from search.errors import ConfigError
 from search.session import Session
+from search.shares import Allocation, heaviest_first, nearest
 from search.tree import Node
-from search.walkers import advance
 from search.waves import gather
+from search.weights import softmax
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Rebase:
     children each, where B_i is N less the solutions finished so far; nodes that get none are given up. The answer is
     left to the selection: weighted majority or best of the solutions, as in the paper.
 
-    Where the paper and its code differ, we follow the paper: it rounds to the nearest number (`allocation.nearest`),
+    Where the paper and its code differ, we follow the paper: it rounds to the nearest number (`shares.nearest`),
     the code goes from the best node to the worst and gives each its share of what is left, rounded up
-    (`allocation.heaviest_first`), so that the sum is B_i. Rounding to the nearest may give nothing to anybody (many
+    (`shares.heaviest_first`), so that the sum is B_i. Rounding to the nearest may give nothing to anybody (many
     nodes alike); the B_i best then get one child each. As in the code a path cut by a token limit also uses up one
     of N. A step drawn twice counts twice, in the softmax too. Paths open after `depth` steps are completed at one go.
 
@@ -34,7 +35,7 @@ class Rebase:
     Attributes:
         samples: N, at least 1; solutions at the end, up to rounding.
         temperature: T_b, above 0; the paper's is 0.1 to 0.2. Small values go to the best node alone.
-        rounding: how shares become whole numbers, of `search.allocation`.
+        rounding: how shares become whole numbers, of `search.shares`.
         depth: steps, at least 1.
     """
 

@@ -76,6 +76,11 @@ class Refine:
             raise ConfigError("feedback", self.feedback, "give the text of the user's next turn")
 
     @property
+    def whole(self) -> bool:
+        """With turns it asks for complete answers alone."""
+        return self.restart == "turn"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """A verifier; and for turns a policy that takes text."""
         return ("verifier", "writes") if self.restart == "turn" else ("verifier",)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search.errors import ConfigError
+from search.hypotheses import claim
 from search.rules import Arm, p_ucb
 from search.session import Session, gather
 from search.tree import Node
@@ -80,6 +81,8 @@ class TokenMcts:
                 completed = await gather(s.complete(leaf, temperature=0.0) for leaf in new)
                 for leaf, end in zip(new, completed, strict=True):
                     ends[leaf] = programs.setdefault(end.prefix.tokens, end)
+                for end in ends.values():
+                    claim(s, end)
                 await s.score([end for end in ends.values() if end.complete])
             finally:
                 for path in paths:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from search.cuts import after, close
 from search.divergence import ALLOCATIONS, POSITIONS, SOURCES, fork, kept, sources
+from search.draws import advance
 from search.endings import Ending, Trajectory, boxed, repeats
 from search.errors import ConfigError
 from search.session import Session
 from search.steps import Tokens
 from search.tree import Node
 from search.types import Finish
-from search.walkers import advance
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,13 @@ class TreePO:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """To cut inside a segment tokens have to be read."""
+        """Log-probabilities, where they allocate or place; to cut inside a segment, tokens that can be read."""
+        weighed = self.allocation != "even" or (self.fallback != "none" and self.position == "min_logprob_token")
+        return (*(("logprobs",) if weighed else ()), *self.cutting)
+
+    @property
+    def cutting(self) -> tuple[str, ...]:
+        """What going back to a place inside a segment needs."""
         aligned = self.position == "from_start" or (self.position == "random" and not (self.window or 0) % self.segment)
         return () if aligned or self.fallback == "none" else ("reads",)
 

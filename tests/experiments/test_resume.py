@@ -199,6 +199,11 @@ class Slow(Toy):
 """
 
 
+def heeding():
+    """Runs in the new process: it heeds an interrupt even where the tests themselves were started without one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_killed_from_outside_is_resumed(by, tmp_path, capsys, monkeypatch, solve, without_times):
     (tmp_path / "slowtoy.py").write_text(SLOW)
@@ -212,6 +217,7 @@ def test_a_process_killed_from_outside_is_resumed(by, tmp_path, capsys, monkeypa
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeding,
     )
     deadline = time.monotonic() + 60
     while not ((out / "results.jsonl").exists() and (out / "results.jsonl").stat().st_size):

@@ -154,7 +154,7 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch, solv
     ("arguments", "says"),
     [
         (["task=nope"], r"task='nope' .* choose from .*toy"),
-        (["search=nope"], r"search='nope' .* choose from astar, beam, .*weighted"),
+        (["search=nope"], r"search='nope' .* choose from ab_mcts, .*astar, .*weighted"),
         (["nope=1"], r"nope='1' .* choose from .*search"),
         (["+nope=1"], r"nope=1 .* choose from .*search"),
         (["search.nope=1"], r"search\.nope='1' .* choose from .*width"),

@@ -25,7 +25,7 @@ from search.worlds import still
 from verifiers.toy import Hidden
 
 NAMES = sorted(path.stem for path in (CONF / "search").glob("*.yaml"))
-ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5), "amateur": Toy(end=0.2)}
+ROLES = {"draft": Toy(end=0.3), "judge": Toy(end=0.5), "amateur": Toy(end=0.2), "executor": Toy(end=0.5)}
 TREES = Path(__file__).parent / "trees"
 TOKENS = 60
 SMALL = {  # what would not get beyond its first round

@@ -28,7 +28,7 @@ async def test_a_cut_is_a_proper_prefix_and_costs_nothing(session):
     assert short.segment.text == second.segment.text[:2]
     assert short.segment.logprobs == second.segment.logprobs[:2]
     assert s.budget.spent == spent and first.draws == 1
-    assert cut(s, second, 2) is short and short.times == 1
+    assert cut(s, second, 2) is short and short.times == 0
     assert Tree.from_events(seen).to_json() == s.tree.to_json()
     assert (await s.expand(short, 1))[0].depth == 3
 

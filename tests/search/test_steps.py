@@ -1,12 +1,15 @@
 """Boundaries: where a step ends, also where tokens merge a delimiter with its neighbours."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.toy import Toy
 from search.errors import ConfigError
-from search.steps import Delimiter, Pattern, Sentence, Tokens
-from search.types import Boundary
+from search.steps import Delimiter, Entropy, Pattern, Sentence, Tokens, ended
+from search.types import Boundary, Prefix, Request, Sampling
 
 BOUNDARIES = (Delimiter(), Delimiter((";", "\n")), Sentence(), Tokens(3), Pattern(r"\d\s"))
 
@@ -98,3 +101,27 @@ def test_settings_that_make_no_sense_are_refused(make, field):
 def test_a_delimiter_may_come_as_a_list_or_alone():
     assert Delimiter(["a", "b"]) == Delimiter(("a", "b"))
     assert Delimiter("ab") == Delimiter(("ab",))
+
+
+def test_entropy_ends_where_the_last_tokens_are_dear():
+    unsure = Entropy(nats=2.0, window=2, least=3, most=6)
+    assert not unsure.ends_by("ab", [-9.0, -9.0])
+    assert unsure.ends_by("abc", [0.0, -1.0, -3.0]) and not unsure.ends_by("abc", [-9.0, -1.0, -2.9])
+    assert unsure.ends_by("abcdef", [0.0] * 6) and not unsure.ends_by("abcde", [0.0] * 5)
+    assert ended(unsure, "abc", [0.0, -2.0, -2.0]) and ended(Tokens(2), "ab", [0.0, 0.0])
+    with pytest.raises(ConfigError, match="lacks"):
+        unsure.ends("abc", 3)
+    for field, value in (("nats", 0.0), ("window", 0), ("least", 1), ("most", 2)):
+        with pytest.raises(ConfigError) as error:
+            Entropy(**{"nats": 2.0, "window": 2, "least": 3, "most": 6, field: value})
+        assert error.value.field == field
+
+
+async def test_the_estimate_of_entropy_is_unbiased():
+    """Over a language with known entropy, the mean cost of a drawn token is that entropy."""
+    chain = {"": {"a": 0.5, "b": 0.25, "c": 0.25}, **{x: {"a": 0.5, "b": 0.25, "c": 0.25} for x in "abc"}}
+    policy = Toy("abc", length=500, chain=chain)
+    request = Request(Prefix(policy.write("q")), Sampling(max_tokens=400), (1, 2, 3, 4, 5))
+    (reply,) = await policy.sample([request])
+    costs = [-x for segment in reply.segments for x in segment.logprobs]
+    assert abs(sum(costs) / len(costs) - 1.5 * math.log(2)) < 4 * 0.35 / math.sqrt(2000)

@@ -46,10 +46,13 @@ async def test_likeliest_tokens_are_children_in_order_and_are_not_draws(session)
         ("", Finish.EMPTY),
     ]
     assert [math.exp(n.segment.logprobs[0]) for n in after] == pytest.approx([0.5, 0.3, 0.2])
-    assert (after[2].complete, a.times, s.root.draws) == (True, 1, 0)
+    assert (after[2].complete, a.times, s.root.draws) == (True, 0, 0)
+    assert not s.tree.answers()  # a listed end is an answer once it is taken
+    assert s.put(a, after[2].segment, draws=1) is after[2]
+    assert s.tree.answers() == [after[2]]
     assert s.budget.spent.generated == 3  # a decoding step each
     (drawn,) = await s.expand(s.root, 2, temperature=0.0)
-    assert (drawn, a.times) == (a, 3)
+    assert (drawn, a.times) == (a, 2)
 
 
 async def test_text_by_others_belongs_to_the_prefix_and_a_turn_begins_a_reply(session):

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import pytest
 from hypothesis import given
@@ -131,8 +131,8 @@ class Sizes(Phi):
 
 @pytest.mark.parametrize("broken", [Stepless, Unpruned, Sizes])
 async def test_broken_copies_do_not_have_these_weights(session, broken):
-    fields = {name: getattr(TABLE, name) for name in TABLE.__dataclass_fields__}
-    found = await weighed(session, broken(**fields))
+    settings = {field.name: getattr(TABLE, field.name) for field in fields(TABLE)}
+    found = await weighed(session, broken(**settings))
     wanted = dict(zip("abc", WEIGHTS["avg"][1], strict=True))
     assert found != pytest.approx(wanted, abs=1e-3)
 

@@ -8,13 +8,14 @@ import pytest
 
 from policies.toy import Toy
 from search.algorithms.rebase import Rebase
-from search.allocation import heaviest_first, softmax
 from search.errors import ConfigError
 from search.events import Noted
 from search.run import run
 from search.select import Best, Weighted
+from search.shares import heaviest_first
 from search.steps import Tokens
 from search.types import Sampling, Verdict
+from search.weights import softmax
 from verifiers.toy import Hidden
 
 # scores, T_b, B: 16 * (0.7311, 0.2689); 10 * (0.8360, 0.1131, 0.0508): e^0, e^-2, e^-2.8 over their sum

@@ -164,7 +164,7 @@ def node_of(s, *texts, finish=Finish.STEP):
         last = i == len(texts) - 1
         tokens = tuple(map(ord, content))
         segment = Segment(tokens, content, (-0.1,) * len(tokens), finish if last else Finish.STEP)
-        node = s.put(node, segment)
+        node = s.put(node, segment, draws=1)
     return node
 
 
@@ -277,7 +277,8 @@ async def test_a_fallback_reuses_what_it_keeps(session):
 def test_what_needs_to_be_read(session):
     assert TreePO().needs == TreePO(position="random").needs == TreePO(position="block", fallback="none").needs == ()
     assert TreePO(position="random", window=1024).needs == ()
-    assert TreePO(position="random", window=100).needs == TreePO(position="min_logprob_token").needs == ("reads",)
+    assert TreePO(position="random", window=100).needs == ("reads",)
+    assert TreePO(position="min_logprob_token").needs == ("logprobs", "reads")
 
 
 async def test_the_prefix_weighted_vote_gives_each_first_step_one_vote(session):

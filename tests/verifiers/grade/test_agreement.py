@@ -6,10 +6,13 @@ The default run takes a deterministic sample; TREEWISE_FULL=1 takes every row (a
 import gzip
 import json
 import os
+from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 
 import pytest
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from math_verify.errors import TimeoutException
 
 from verifiers.grade import countdown
 from verifiers.grade.math import grade_rows
@@ -61,6 +64,31 @@ def test_whole_completions(data, pool):
     agree = [(v == "right") == row["label"] for v, row in zip(found, rows, strict=True)]
     print(f"completions: {sum(agree)} of {len(agree)} agree")
     assert len(agree) > 150 and sum(agree) >= 0.985 * len(agree)
+
+
+def library(row: dict) -> bool:
+    """What math-verify says by itself, the gold answer wrapped as its documentation asks."""
+    kinds = [LatexExtractionConfig(), ExprExtractionConfig()]
+    try:
+        gold = parse(f"${row['gold']}$", extraction_config=kinds, parsing_timeout=5)
+        return verify(gold, parse(row["completion"], parsing_timeout=5), timeout_seconds=5)
+    except TimeoutException:
+        return False
+
+
+def test_no_data_set_is_graded_worse_than_by_the_library_alone(data, pool):
+    """Where both are equal, what is left are labels that contradict their gold answer."""
+    rows = [row for row in read(data / "dev" / "real_outputs.jsonl.gz") if None not in (row["gold"], row["label"])]
+    rows = sample(rows, 30)
+    found = verdicts([{"gold": row["gold"], "prediction": row["completion"]} for row in rows], pool)
+    ours, theirs, count = Counter(), Counter(), Counter()
+    for row, verdict in zip(rows, found, strict=True):
+        count[row["dataset"]] += 1
+        ours[row["dataset"]] += (verdict == "right") == row["label"]
+        theirs[row["dataset"]] += library(row) == row["label"]
+    for name, total in count.items():
+        print(f"{name}: {ours[name]} of {total} agree, {theirs[name]} by the library alone")
+        assert ours[name] >= theirs[name], name
 
 
 def test_puzzle_outputs(data):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.allocation import evenly, heaviest_first, largest_remainder, nearest, softmax
+from search.shares import evenly, heaviest_first, largest_remainder, nearest
+from search.weights import softmax
 
 VALUES = st.lists(st.floats(-5, 5), min_size=1, max_size=9)
 

@@ -9,14 +9,6 @@ from collections.abc import Callable, Sequence
 Allocation = Callable[[Sequence[float], int], list[int]]
 
 
-def softmax(values: Sequence[float], temperature: float = 1.0) -> list[float]:
-    """exp(x / T) divided by the sum of these; T above 0."""
-    top = max(values)
-    powers = [math.exp((x - top) / temperature) for x in values]
-    total = math.fsum(powers)
-    return [x / total for x in powers]
-
-
 def nearest(weights: Sequence[float], total: int) -> list[int]:
     """total * w to the nearest whole number, halves up (weights sum to 1). The sum may miss `total`."""
     return [math.floor(total * weight + 0.5) for weight in weights]

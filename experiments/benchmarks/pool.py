@@ -1,0 +1,139 @@
+"""What a pool costs and brings: one process against none, two against one, caches kept by routing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from experiments.benchmarks.figure import Figure, measured
+from experiments.item import Item, cut
+from experiments.tasks.reference import Arithmetic
+from policies.embedded import Embedded
+from policies.pool.local import Local
+from policies.toy import Toy
+from search.algorithms.beam import Beam
+from search.ports import Policy, Renders, ability
+from search.run import run
+from search.session import Session
+from search.steps import Delimiter
+from search.types import Cost, Prefix, Reply, Request, Sampling, Verdict
+
+ROWS, TOKENS, REPEATS = 32, 96, 5
+PROBLEMS, REPLICAS = 16, 4
+STEP = Sampling(temperature=0.8, max_tokens=64, until=Delimiter())
+MODEL = partial(Embedded, "models/policy", memory="256MB", threads=1)
+
+
+@dataclass(frozen=True)
+class Busy(Toy):
+    """A policy that computes in Python, without a pause, for every request."""
+
+    rounds: int = 150_000
+
+    async def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        """As the toy, after some arithmetic."""
+        for _ in requests:
+            sum(i * i for i in range(self.rounds))
+        return await super().sample(requests)
+
+
+@dataclass(frozen=True)
+class Digests:
+    """A verifier that knows nothing and says always the same of the same."""
+
+    async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
+        """A number in [0, 1) of the digest."""
+        return [Verdict(prefix.digest[0] / 256) for prefix in prefixes]
+
+
+async def seconds(work: Callable[[], Awaitable[object]]) -> float:
+    """Of wall time that `work` takes."""
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+async def together(policy: Policy, requests: Sequence[Request]) -> None:
+    """Every request by itself, all at once, as many searches make them."""
+    await asyncio.gather(*(policy.sample([request]) for request in requests))
+
+
+async def overhead() -> list[float]:
+    """Time of 32 draws of 96 tokens through a pool of one process, over that in this process; pairs in turn."""
+    sampling = Sampling(max_tokens=TOKENS)
+    async with MODEL() as here, Local(replicas=1).policy(MODEL) as pooled:
+        prompts = [Prefix(here.prompt(Arithmetic().messages(item))) for item in cut(Arithmetic().items(), ROWS)]
+
+        ratios = []
+        for seed in range(REPEATS + 1):
+            requests = [Request(prompt, sampling, (seed,)) for prompt in prompts]
+            inside = await seconds(partial(together, here, requests))
+            ratios.append(await seconds(partial(together, pooled, requests)) / inside)
+    return ratios[1:]  # the first pair warms both
+
+
+async def per_request() -> list[float]:
+    """Microseconds of Python per request, in the pool alone: replicas in this loop that answer at once."""
+    found = []
+    prefixes = [Prefix(Toy().write(f"q{i}")) for i in range(500)]
+    async with Local(workers="inline", replicas=2).policy(Toy) as pooled:
+        for _ in range(REPEATS):
+            times = []
+            for policy in (Toy(), pooled):
+                requests = [Request(prefix, Sampling(), (1,)) for prefix in prefixes]
+                times.append(await seconds(partial(together, policy, requests)))
+            found.append(1e6 * (times[1] - times[0]) / len(prefixes))
+    return found
+
+
+async def speedup() -> list[float]:
+    """Time of a policy that computes in Python with one replica, over that with two; pairs in turn."""
+    requests = [Request(Prefix(Toy().write(f"q{i}")), Sampling(), (1,)) for i in range(48)]
+    async with Local(replicas=1).policy(Busy) as one, Local(replicas=2, spill=1).policy(Busy) as two:
+        work = {front: partial(together, front, requests) for front in (one, two)}
+        await work[one]()
+        await work[two]()
+        return [await seconds(work[one]) / await seconds(work[two]) for _ in range(REPEATS)]
+
+
+async def hits(replicas: int, seed: int, scattered: bool = False) -> float:
+    """Share of prompt tokens found in a prefix cache: beam search over 16 problems at once, a small cache each."""
+    hosting = Local(workers="inline", replicas=replicas)
+    async with hosting.policy(MODEL) as policy:
+        if scattered:
+            rng = random.Random(seed)
+            policy._port = replace(policy._port, key=lambda _: rng.randbytes(8))
+        spent = await asyncio.gather(*(_one(policy, item, seed) for item in cut(Arithmetic().items(), PROBLEMS)))
+    total = sum(spent, Cost())
+    return total.reused / (total.reused + total.prefilled)
+
+
+async def _one(policy: Policy, item: Item, seed: int) -> Cost:
+    prompt = ability(policy, Renders).prompt(Arithmetic().messages(item))
+    session = Session(prompt, policy, Digests(), step=STEP, whole=STEP.to_the_end(256), seed=seed)
+    return (await run(Beam(4, 4, 12), session)).spent
+
+
+async def affinity() -> list[tuple[float, float, float]]:
+    """Hit rates with one replica, four, and four with random routing, by seed."""
+    return [(await hits(1, s), await hits(REPLICAS, s), await hits(REPLICAS, s, scattered=True)) for s in range(3)]
+
+
+def figures() -> Iterator[Figure]:
+    """`pool.overhead`, `pool.speedup_2`, `pool.affinity_hit_ratio`, and what stands beside them."""
+    note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one process over none"
+    yield measured("pool.overhead", "ratio", note, asyncio.run(overhead()))
+    yield measured("pool.us_per_request", "us", "Python in the pool, instant replicas", asyncio.run(per_request()))
+    note = "a policy that computes in Python: time with one process over that with two"
+    yield measured("pool.speedup_2", "ratio", note, asyncio.run(speedup()))
+    rows = asyncio.run(affinity())
+    one, four, scattered = ([row[i] for row in rows] for i in range(3))
+    rate = f"{min(one):.3f} to {max(one):.3f}"
+    note = f"prefix-cache hit rate of {REPLICAS} replicas over that of one ({rate}), beam search"
+    yield measured("pool.affinity_hit_ratio", "ratio", note, [f / o for f, o in zip(four, one, strict=True)])
+    note = "the same with random routing"
+    yield measured("pool.random_hit_ratio", "ratio", note, [s / o for s, o in zip(scattered, one, strict=True)])

@@ -1,0 +1,1 @@
+"""What Hydra finds by `hydra.searchpath=[pkg://my_lab.conf]`."""

@@ -1,0 +1,95 @@
+"""Policies and verifiers from their settings: in this process, or replicas of them in a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from experiments.build import build
+from policies.pool.fronts import Pooled
+from policies.pool.hosting import Hosting
+from policies.pool.rules import Counters
+from search.errors import ConfigError
+from search.ports import Policy, Verifier
+
+POOLED = ("policy", "verifier", "roles")
+
+
+class Made(Protocol):
+    """What holds the models of a run."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def verifier(self) -> Verifier | None: ...
+
+    @property
+    def roles(self) -> Mapping[str, Policy]: ...
+
+
+def happened(models: Made) -> dict[str, Counters]:
+    """What the pools among the models counted, by role; those that answered nothing are left out."""
+    named: dict[str, Any] = {"policy": models.policy, "verifier": models.verifier, **models.roles}
+    pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled)}
+    return {name: counters for name, counters in pools.items() if counters.calls}
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """How a part is built, wherever that is: its name in the configuration, and its settings.
+
+    Attributes:
+        settings: a plain dict with a `_target_`.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+    def __call__(self) -> Any:
+        return build(self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Makes policies and verifiers.
+
+    Attributes:
+        pools: what hosts the replicas, by "policy", "verifier" and "roles"; what is not named stays in this process.
+    """
+
+    pools: Mapping[str, Hosting] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | None) -> Models:
+        """From the group `pool`; raises ConfigError for a setting that is wrong.
+
+        `parts` names what is pooled; under the name of a part are the fields in which its pool differs.
+        """
+        if not settings:
+            return cls()
+        fields = dict(settings)
+        parts, own = fields.pop("parts", POOLED), {name: fields.pop(name, None) or {} for name in POOLED}
+        for name in parts:
+            if name not in POOLED:
+                raise ConfigError("pool.parts", name, f"choose from {', '.join(POOLED)}")
+        return cls({name: build("pool", {**fields, **own[name]}) for name in parts})
+
+    def policy(self, name: str, settings: Mapping[str, Any]) -> Policy:
+        """The policy `settings` describe, under its name in the configuration."""
+        made: Policy
+        if (hosting := self.pools.get(name.partition(".")[0])) is None:
+            made = build(name, settings)
+        else:
+            made = hosting.policy(Blueprint(name, settings))
+        return made
+
+    def verifier(self, name: str, settings: Mapping[str, Any]) -> Verifier:
+        """The verifier `settings` describe."""
+        made: Verifier
+        if (hosting := self.pools.get(name)) is None:
+            made = build(name, settings)
+        else:
+            made = hosting.verifier(Blueprint(name, settings))
+        return made

@@ -1,0 +1,147 @@
+"""The main job over pools: the same rows, one sentence where a pool cannot be had, resumed when its driver dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.rows import read_rows
+from experiments.store import read_run
+from policies.pool import cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 20 if os.environ.get("TREEWISE_FULL") == "1" else 2
+
+
+@pytest.mark.parametrize("workers", ["inline", "thread", "process"])
+def test_a_pool_changes_no_row(workers, tmp_path, capsys, solve, without_times):
+    arguments = ["search=beam", "limit=4", "seed=[0,1]"]
+    assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
+    pool = ["pool=local", f"pool.workers={workers}", "pool.replicas=3", "pool.verifier.replicas=1"]
+    assert solve(*arguments, *pool, f"out={tmp_path / 'pooled'}") == 0
+    assert without_times(tmp_path / "pooled") == without_times(tmp_path / "alone")
+    told = read_run(tmp_path / "pooled")
+    assert told["fingerprints"] == read_run(tmp_path / "alone")["fingerprints"]
+    asked = sum(row.cost.policy_calls for row in read_rows(tmp_path / "pooled"))
+    assert told["pools"]["policy"]["items"] == asked, "nothing lost, nothing counted twice"
+    assert "policy pool: " in capsys.readouterr().out
+
+
+def test_a_run_may_go_on_with_another_pool(tmp_path, solve, without_times):
+    assert solve("search=flat", "limit=4", f"out={tmp_path / 'run'}") == 0
+    assert solve("search=flat", "limit=8", "pool=local", "pool.workers=inline", f"out={tmp_path / 'run'}") == 0
+    assert solve("search=flat", "limit=8", f"out={tmp_path / 'whole'}") == 0
+    assert without_times(tmp_path / "run") == without_times(tmp_path / "whole")
+
+
+def test_the_checker_of_an_item_works_in_the_replicas(tmp_path, settings):
+    from experiments.parts import Parts
+
+    for pool in ("none", "local"):
+        parts = Parts.of(settings("verifier=prm_checked", f"pool={pool}"))
+        assert hasattr(parts.verifier, "bind")
+    parts = Parts.of(settings("verifier=prm", "pool=local"))
+    assert not hasattr(parts.verifier, "bind")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["pool=local", "pool.replicas=0"], "pool.replicas=0 is not valid: give a whole number of at least 1"),
+        (["pool=local", "pool.replicas=two"], "pool.replicas='two' is not valid: give a whole number"),
+        (["pool=local", "pool.parts=[judge]"], "pool.parts='judge' is not valid: choose from policy, verifier, roles"),
+        (["pool=local", "pool.workers=many"], "pool.workers='many' is not valid: give process, thread or inline"),
+        (
+            ["pool=ray", "pool.gpus=100000"],
+            "pool.gpus=100000 is not valid: 2 replicas need 200000 and this machine",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(overrides, sentence, tmp_path, capsys, monkeypatch, solve):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert solve(*overrides, f"out={tmp_path / 'run'}") == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and "\n" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_ray_that_is_not_there_is_one_sentence_and_status_two(tmp_path, capsys, monkeypatch, solve):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    assert solve("pool=ray", f"out={tmp_path / 'run'}") == 2
+    assert capsys.readouterr().err.strip().endswith("pip install 'treewise[ray]', or take pool=local")
+
+
+@pytest.mark.ray
+def test_the_same_with_ray_itself_within_thirty_seconds(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    for pool, said in ((f"pool.address={nobody}", "no Ray cluster answers there"), ("pool.gpus=64", "need 128")):
+        command = [sys.executable, "-m", "experiments.solve", "debug=toy", "pool=ray", pool, f"out={tmp_path / 'run'}"]
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+        assert time.monotonic() - began < 30
+
+
+SLOW = """
+import asyncio
+from dataclasses import dataclass
+from policies.toy import Toy
+
+@dataclass(frozen=True)
+class Slow(Toy):
+    async def sample(self, requests):
+        await asyncio.sleep(0.02)
+        return await super().sample(requests)
+"""
+
+
+def test_a_driver_killed_at_any_time_resumes_and_leaves_no_process(tmp_path, monkeypatch, solve, without_times):
+    (tmp_path / "slowpool.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = ["policy._target_=slowpool.Slow", "search=beam", "limit=6", "concurrency=2"]
+    assert solve(*arguments, f"out={tmp_path / 'whole'}") == 0
+    out, rng = tmp_path / "killed", random.Random(0)
+    command = [sys.executable, "-m", "experiments.solve", "debug=toy", *arguments, "pool=local", f"out={out}"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while not (out / "run.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1.5))
+        replicas = _children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 30
+        while any(map(_alive, replicas)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(_alive, replicas)), "a replica outlived its driver"
+    assert solve(*arguments, "pool=local", "pool.workers=thread", f"out={out}") == 0
+    assert without_times(out) == without_times(tmp_path / "whole")
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+
+
+def _alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
