@@ -80,19 +80,56 @@ def test_ray_that_is_not_there_is_one_sentence_and_status_two(tmp_path, capsys, 
     assert capsys.readouterr().err.strip().endswith("pip install 'treewise[ray]', or take pool=local")
 
 
+def refused(arguments, tmp_path, before=""):
+    """What the program says before it ends with status 2, within 30 seconds: one line."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    settings = ["solve", "debug=toy", *arguments, f"out={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweeps'}"]
+    program = f"import sys; {before}; sys.argv = {settings!r}; from experiments.solve import main; main()"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert time.monotonic() - began < 30
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+    return done.stderr
+
+
+WAYS = {"pool": ["pool=ray"], "sweep": ["-m", "hydra/launcher=ray", "seed=0,1"]}
+GROUPS = {"pool": "pool", "sweep": "hydra.launcher"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_program_without_ray_ends_with_one_sentence(way, tmp_path):
+    said = refused(WAYS[way], tmp_path, before="sys.modules['ray'] = None")  # it cannot be imported
+    assert "Ray is not installed: pip install 'treewise[ray]'" in said
+
+
 @pytest.mark.ray
-def test_the_same_with_ray_itself_within_thirty_seconds(tmp_path):
+@pytest.mark.parametrize("way", WAYS)
+def test_the_program_with_ray_itself_ends_with_one_sentence(way, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    for pool, said in ((f"pool.address={nobody}", "no Ray cluster answers there"), ("pool.gpus=64", "need 128")):
-        command = [sys.executable, "-m", "experiments.solve", "debug=toy", "pool=ray", pool, f"out={tmp_path / 'run'}"]
-        began = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
-        assert time.monotonic() - began < 30
+        assert "no Ray cluster answers there" in refused([*WAYS[way], f"{GROUPS[way]}.address={nobody}"], tmp_path)
+    need = {"pool": "2 replicas need 128", "sweep": "1 replicas need 64"}[way]
+    assert need in refused([*WAYS[way], f"{GROUPS[way]}.gpus=64"], tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_more_devices_than_a_running_cluster_has_is_one_sentence(tmp_path, monkeypatch):
+    """A cluster that is there is asked, and waited for a little: nodes may be on their way."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    size = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=size)
+    try:
+        said = refused(["pool=ray", f"pool.address={cluster.address}", "pool.gpus=2"], tmp_path)
+        assert "2 replicas need 4 and the cluster has 0" in said
+    finally:
+        cluster.shutdown()
 
 
 SLOW = """

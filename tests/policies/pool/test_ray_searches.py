@@ -65,7 +65,9 @@ async def test_every_search_grows_the_same_tree_while_actors_and_a_node_die(node
 
 async def on(node, front):
     """How many replicas of a pool of `Frail` policies work on a node."""
-    return sum([await asyncio.to_thread(place, slot.replica) == node.node_id for slot in front.pool._slots.values()])
+    return sum(
+        [await asyncio.to_thread(place, slot.replica) == node.node_id for slot in list(front.pool._slots.values())]
+    )
 
 
 def place(replica):
