@@ -66,6 +66,8 @@ class Runner:
                     try:
                         await stack.enter_async_context(part)
                     except ConfigError as error:
+                        if error.field.partition(".")[0] == "pool":
+                            raise
                         raise under(name, error) from error
             check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())

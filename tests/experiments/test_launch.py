@@ -85,7 +85,7 @@ def test_a_sweep_as_ray_tasks_and_its_report(tmp_path, monkeypatch, capsys, solv
     assert sorted((tmp_path / "out").iterdir()) == sorted(folders)
     assert report.main([*map(str, folders), "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    wanted = [(task, search) for search in ("Flat", "Beam", "AStar") for _ in (0, 1) for task in tasks]
+    wanted = [(task, search) for search in searches for _ in (0, 1) for task in tasks]
     assert [(run["task"], run["search"]) for run in told["runs"]] == wanted
     assert all((run["items"], run["seeds"], run["errors"]) == (2, 1, 0) for run in told["runs"])
     # paired are runs of the same task and seed: three searches against each other, each time
