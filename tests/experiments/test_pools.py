@@ -35,6 +35,28 @@ def test_a_pool_changes_no_row(workers, tmp_path, capsys, solve, without_times):
     assert "policy pool: " in capsys.readouterr().out
 
 
+def test_graders_and_sandboxes_may_be_pooled(tmp_path, solve, without_times):
+    arguments = ["search=majority", "search.n=3", "select=majority", "task=arithmetic", "limit=3"]
+    assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
+    pool = ["pool=local", "pool.parts=[task]", "pool.task.replicas=1", "pool.workers=process"]
+    assert solve(*arguments, *pool, f"out={tmp_path / 'pooled'}") == 0
+    assert without_times(tmp_path / "pooled") == without_times(tmp_path / "alone")
+    pools = read_run(tmp_path / "pooled")["pools"]
+    assert list(pools) == ["task"] and pools["task"]["items"] == 6  # a vote and a grade for each item
+
+
+async def test_a_pooled_task_grades_as_the_task(settings):
+    from experiments.parts import Parts
+
+    text = "so it is 5"
+    parts = Parts.of(settings("task=arithmetic", "pool=local", "pool.parts=[task]", "pool.task.replicas=1"))
+    item = parts.task.items()[0]
+    outside = await parts.task.grade(item, text)
+    async with parts.task as graded:
+        assert await graded.grade(item, text) == outside
+        assert await graded.classes(["5", "6", "5"]) == await graded.task.classes(["5", "6", "5"])
+
+
 def test_a_run_may_go_on_with_another_pool(tmp_path, solve, without_times):
     assert solve("search=flat", "limit=4", f"out={tmp_path / 'run'}") == 0
     assert solve("search=flat", "limit=8", "pool=local", "pool.workers=inline", f"out={tmp_path / 'run'}") == 0
@@ -57,7 +79,7 @@ def test_the_checker_of_an_item_works_in_the_replicas(tmp_path, settings):
     [
         (["pool=local", "pool.replicas=0"], "pool.replicas=0 is not valid: give a whole number of at least 1"),
         (["pool=local", "pool.replicas=two"], "pool.replicas='two' is not valid: give a whole number"),
-        (["pool=local", "pool.parts=[judge]"], "pool.parts='judge' is not valid: choose from policy, verifier, roles"),
+        (["pool=local", "pool.parts=[judge]"], "pool.parts='judge' is not valid: choose from policy, verifier, roles, task"),
         (["pool=local", "pool.workers=many"], "pool.workers='many' is not valid: give process, thread or inline"),
         (
             ["pool=ray", "pool.gpus=100000"],
