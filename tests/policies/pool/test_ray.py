@@ -11,6 +11,7 @@ from functools import partial
 
 import pool_doubles as doubles
 import pytest
+from over_pools import kill
 
 from policies.pool import cluster
 from policies.pool.local import Local
@@ -38,6 +39,64 @@ async def test_an_actor_has_its_environment_and_its_errors(nodes, requests_of):
     async with Ray(replicas=1, cpus=0.25, retries=1).policy(partial(doubles.Poisoned, kind="fault")) as pooled:
         answers = await asyncio.gather(*(pooled.sample([r]) for r in requests), return_exceptions=True)
         assert [isinstance(a, OSError) for a in answers] == [False, False, True, False]
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("placement", "places"), [("strict_spread", 2), ("strict_pack", 1)])
+async def test_a_placement_group_puts_replicas_where_it_says(placement, places, nodes, requests_of):
+    import ray
+
+    hosting = Ray(replicas=2, cpus=0.5, memory=1 << 20, placement=placement, health=1.0)
+    async with hosting.policy(doubles.Frail) as pooled:
+
+        def there():
+            return {slot.replica.ask("node", (), 5.0) for slot in pooled.pool._slots.values()}
+
+        assert len(await asyncio.to_thread(there)) == places
+        kill(pooled.pool._slots[0].replica)  # its place is kept for the next
+        await until(lambda: pooled.counters.replaced and len(pooled.pool._slots) == 2)
+        assert len(await asyncio.to_thread(there)) == places
+        assert await pooled.sample(requests_of(4)) == await Toy().sample(requests_of(4))
+    states = {group["state"] for group in ray.util.placement_group_table().values()}
+    assert states == {"REMOVED"}, "its room is given back"
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+async def test_actors_are_added_for_a_long_queue_and_let_go_when_idle(nodes, requests_of):
+    hosting = Ray(replicas=1, most=2, rows=2, cpus=0.2, health=0.2, idle=0.5)
+    async with hosting.policy(partial(doubles.Frail, seconds=0.05)) as pooled:
+        calls = asyncio.gather(*(pooled.sample([request]) for request in requests_of(200)))
+        await until(lambda: len(pooled.pool._slots) == 2)
+        assert [reply for (reply,) in await calls] == await Toy().sample(requests_of(200))
+        await until(lambda: len(pooled.pool._slots) == 1)
+        assert pooled.counters.grown == pooled.counters.shrunk == 1 and pooled.counters.items == 200
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "why"), [("hang", "hung"), ("garbage", "garbage"), ("die", "died")])
+async def test_actors_that_fail_are_replaced_and_no_answer_changes(kind, why, nodes, requests_of, tmp_path):
+    build = partial(doubles.Frail, folder=str(tmp_path), accidents=2, kind=kind, chance=0.6)
+    async with Ray(replicas=2, cpus=0.2, retries=20, deadline=2.0, health=1.0).policy(build) as pooled:
+        rounds = 0
+        while len(list(tmp_path.iterdir())) < 2:
+            requests = requests_of(12, seeds=(rounds, rounds + 1))
+            answers = await asyncio.gather(*(pooled.sample([request]) for request in requests))
+            assert [answer for (answer,) in answers] == await Toy().sample(requests)
+            rounds += 1
+        assert pooled.counters.items == 12 * rounds, "nothing lost, nothing counted twice"
+        assert pooled.counters.replaced[why] >= 1 and pooled.counters.lost_seconds > 0
+        assert (pooled.counters.lost_tokens > 0) == (kind == "garbage")
+
+
+async def until(true, seconds=60.0):
+    """Waits for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.ray
