@@ -35,6 +35,19 @@ def test_a_pool_changes_no_row(workers, tmp_path, capsys, solve, without_times):
     assert "policy pool: " in capsys.readouterr().out
 
 
+def test_looking_ahead_changes_no_row_and_is_counted(tmp_path, solve, without_times, monkeypatch):
+    arguments = ["search=beam", "limit=6", "seed=[0,1]"]
+    assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
+    monkeypatch.setattr("policies.pool.ahead.gain", lambda *_: 1.0)
+    assert solve(*arguments, "pool=local", "pool.workers=thread", "pool.ahead=1", f"out={tmp_path / 'ahead'}") == 0
+    assert without_times(tmp_path / "ahead") == without_times(tmp_path / "alone")
+    rows, pool = read_rows(tmp_path / "ahead"), read_run(tmp_path / "ahead")["pools"]["policy"]
+    assert pool["begun"] > 0
+    assert sum(row.cost.speculated for row in rows) == pool["wasted_tokens"]
+    asked = sum(row.cost.policy_calls for row in rows)
+    assert pool["items"] == asked + pool["begun"] - pool["used"], "nothing counted twice"
+
+
 def test_graders_and_sandboxes_may_be_pooled(tmp_path, solve, without_times):
     arguments = ["search=majority", "search.n=3", "select=majority", "task=arithmetic", "limit=3"]
     assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
@@ -79,7 +92,10 @@ def test_the_checker_of_an_item_works_in_the_replicas(tmp_path, settings):
     [
         (["pool=local", "pool.replicas=0"], "pool.replicas=0 is not valid: give a whole number of at least 1"),
         (["pool=local", "pool.replicas=two"], "pool.replicas='two' is not valid: give a whole number"),
-        (["pool=local", "pool.parts=[judge]"], "pool.parts='judge' is not valid: choose from policy, verifier, roles, task"),
+        (
+            ["pool=local", "pool.parts=[judge]"],
+            "pool.parts='judge' is not valid: choose from policy, verifier, roles, task",
+        ),
         (["pool=local", "pool.workers=many"], "pool.workers='many' is not valid: give process, thread or inline"),
         (
             ["pool=ray", "pool.gpus=100000"],

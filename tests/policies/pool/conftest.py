@@ -34,17 +34,16 @@ def requests_of():
 class Nodes:
     """A Ray cluster of two nodes on this machine; the driver and the head are on one, the other may be lost."""
 
-    SIZE = {"num_cpus": 2, "object_store_memory": 80 << 20}
-
     def __init__(self):
         from ray.cluster_utils import Cluster
 
-        self.cluster = Cluster(initialize_head=True, head_node_args={**self.SIZE, "include_dashboard": False})
+        self.size = {"num_cpus": 2, "object_store_memory": 80 << 20}
+        self.cluster = Cluster(initialize_head=True, head_node_args={**self.size, "include_dashboard": False})
         self.regain()
 
     def regain(self):
         """The second node comes, or comes back."""
-        self.other = self.cluster.add_node(**self.SIZE)
+        self.other = self.cluster.add_node(**self.size)
 
     def lose(self):
         """The second node is gone, with everything that works on it."""
