@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.collector import relax
 from experiments.item import Item
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.rows import Row
 from experiments.store import Store
 from experiments.trace import Trace
+from policies.collector import relax
 from search.budget import Budget
 from search.errors import ConfigError
 from search.events import Sink
