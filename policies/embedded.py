@@ -185,8 +185,7 @@ class Embedded:
         listed = await loaded.engine.likeliest(ids, min(top, size), among=size, owner=owner)
         tally = listed.tally
         cost = Cost(1, tally.prefilled, tally.reused, policy_calls=1, seconds=tally.seconds)
-        told = zip(listed.tokens, listed.logprobs, strict=True)
-        return Reply(tuple(loaded.listed(ids, token, logprob) for token, logprob in told), cost)
+        return Reply(loaded.listed(ids, listed.tokens, listed.logprobs), cost)
 
     async def logprobs(
         self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]

@@ -39,16 +39,24 @@ class Loaded:
         tokenizer = self.vocabulary.tokenizer
         return [tokenizer.convert_ids_to_tokens(i) for i in sorted(self.ends)]
 
-    def listed(self, before: tuple[int, ...], token: int, logprob: float) -> Segment:
-        """One token as a segment; its text is what it adds to that of `before`."""
-        if token in self.ends:
-            return Segment((token,), "", (logprob,), Finish.EMPTY)
-        growing = Growing(self.vocabulary)
+    def listed(self, before: tuple[int, ...], tokens: Sequence[int], logprobs: Sequence[float]) -> tuple[Segment, ...]:
+        """Each token as a segment; its text is what it adds to that of `before`."""
+        last = Growing(self.vocabulary)
         for known in before[-4:]:  # a character has four bytes at most
-            growing.add(known)
-        held = len(growing.text)
-        growing.add(token)
-        return Segment((token,), growing.text[held:], (logprob,))
+            last.add(known)
+
+        def segment(token: int, logprob: float) -> Segment:
+            if token in self.ends:
+                return Segment((token,), "", (logprob,), Finish.EMPTY)
+            text = None if last.cut else self.vocabulary.texts[token]
+            if text is None:
+                growing = Growing(self.vocabulary)
+                for known in (*before[-4:], token):
+                    growing.add(known)
+                text = growing.text[len(last.text) :]
+            return Segment((token,), text, (logprob,))
+
+        return tuple(map(segment, tokens, logprobs))
 
     def watch(self, sampling: Sampling) -> tuple[Callable[[], Watch] | None, frozenset[int] | None]:
         """What makes a watcher per draw, None where only end tokens end one; and what alerts it, None for any token."""

@@ -64,7 +64,7 @@ def test_texts_of_listed_tokens_add_up_to_the_text_of_the_path(folder):
     async def work(policy):
         vocabulary = policy._ready.vocabulary
         path = [*vocabulary.encode("1\u20ac\u00e9"), *vocabulary.encode(" x")]  # characters of several tokens
-        pieces = [policy._ready.listed(tuple(path[:i]), token, -1.0).text for i, token in enumerate(path)]
+        pieces = [policy._ready.listed(tuple(path[:i]), [token], [-1.0])[0].text for i, token in enumerate(path)]
         return pieces, vocabulary.text(path)
 
     pieces, text = with_policy(folder, work)
