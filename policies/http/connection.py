@@ -68,6 +68,9 @@ class Connection:
             mask = (1 << (self.abilities.seeds or 63)) - 1
             seeds = [seed & mask if self.abilities.seeds else None for seed in request.seeds]
             drawn = await _all(self._draw(request, plan, seed, 1) for seed in seeds)
+        elif not request.sampling.temperature:  # all draws are one, and some servers refuse to make several
+            ((one,), cost) = await self._draw(request, plan, None, 1)
+            return Reply((one,) * len(request.seeds), cost)
         elif self.abilities.lists:
             return await self.grouping(request)
         else:

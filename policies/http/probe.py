@@ -136,13 +136,9 @@ class Probe:
     async def _lists(self, asking: Asking, prompt: Prompt) -> bool:
         """Whether two draws after each of two prompts come in the order of the prompts."""
         ids = cast(list[int], prompt)
-        longer = [*ids, *ids]
-        answer = await self._ask(asking, [ids, longer], n=2, temperature=0)
-        if isinstance(answer, str) or len(found := pieces(answer)) != 4:
-            return False
-        alone = [await self._ask(asking, some, temperature=0) for some in (ids, longer)]
-        texts = [_first(one).text for one in alone if not isinstance(one, str)]
-        return [piece.text for piece in found] == [text for text in texts for _ in range(2)]
+        answer = await self._ask(asking, [ids, [*ids, *ids]], n=2)
+        choices = [] if isinstance(answer, str) else sorted(answer["choices"], key=lambda choice: choice["index"])
+        return [choice.get("prompt_token_ids") for choice in choices] == [ids, ids, [*ids, *ids], [*ids, *ids]]
 
     async def _stop(self, asking: Asking, prompt: Prompt, first: Piece) -> bool:
         """Whether a stop string and the end of sequence can be told apart."""

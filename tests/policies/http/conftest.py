@@ -127,8 +127,8 @@ class Lists:
             await self.service(replace(asked, body=json.dumps({**body, "prompt": prompt}).encode()))
             for prompt in prompts
         ]
-        choices = [choice for answer in each for choice in answer.body["choices"]]
-        choices = [{**choice, "index": i} for i, choice in enumerate(choices)]
+        pairs = [(prompt, c) for prompt, answer in zip(prompts, each) for c in answer.body["choices"]]
+        choices = [{**choice, "index": i, "prompt_token_ids": prompt} for i, (prompt, choice) in enumerate(pairs)]
         used = [answer.body["usage"] for answer in each]
         total = {name: sum(some[name] for some in used) for name in ("prompt_tokens", "completion_tokens")}
         return Answer(200, {**each[0].body, "choices": choices, "usage": total})
