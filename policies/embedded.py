@@ -17,7 +17,7 @@ from policies.engine.engine import Engine
 from policies.engine.sampler import VERSION
 from policies.engine.schedule import Draw, Watch
 from policies.engine.trial import agree
-from policies.vocabulary import Growing, Vocabulary
+from policies.vocabulary import Growing, Vocabulary, added
 from search.errors import ConfigError, PolicyError
 from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment, WeighingBoundary
 
@@ -69,8 +69,7 @@ class Embedded:
         load.size_in_bytes(self.memory)
         speculation.names(self.speculate, self.draft)
         for name in ("threads", "max_context", "rows", "budget"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
 
     async def __aenter__(self) -> Self:
@@ -262,12 +261,7 @@ class _Loaded:
         """One token as a segment; its text is what it adds to that of `before`."""
         if token in self.ends:
             return Segment((token,), "", (logprob,), Finish.EMPTY)
-        growing = Growing(self.vocabulary)
-        for known in before[-4:]:  # a character has four bytes at most
-            growing.add(known)
-        held = len(growing.text)
-        growing.add(token)
-        return Segment((token,), growing.text[held:], (logprob,))
+        return Segment((token,), added(self.vocabulary, before, token), (logprob,))
 
     def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
         boundary = sampling.until
