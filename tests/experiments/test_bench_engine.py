@@ -66,6 +66,27 @@ def test_the_figures_of_the_cache(capsys, monkeypatch):
     found = lines(capsys)
     assert found["cache.bytes_ratio"]["value"] == pytest.approx(1, abs=0.05)
     assert found["cache.saving_16_children"]["value"] >= 5
+    assert found["cache.saving_reference"]["value"] > found["cache.saving_reference_different"]["value"] > 2
+
+
+def test_memory_is_counted_by_the_open_draws(tmp_path):
+    """A tree by hand: children differ, so draws and leaves are the same, and both are what the shape says; few end."""
+    shape = cache.Shape(2, 6)
+    held = asyncio.run(cache.hold(str(cache.alike(tmp_path)), shape, 0))
+    assert held.draws == held.leaves
+
+    async def lengths():
+        async with Embedded(engine.MODEL, memory="16MB") as policy:
+            tasks = (cache.Arithmetic(), cache.Countdown())
+            some = [policy.prompt(t.messages(i)) for t in tasks for i in t.items()[: cache.PROBLEMS // 2]]
+            return [len(prompt.tokens) for prompt in some], policy.engine.token_bytes
+
+    prompts, token = asyncio.run(lengths())
+    # of the first level 12 are open, of the second all 4 x 16; the last token of each has not been read
+    open_rows = sum(12 * (n + 6 - 1) + 64 * (n + 12 - 1) for n in prompts)
+    distinct = sum(n + 16 * 5 + 4 + 64 * 5 for n in prompts)
+    assert 0.95 * open_rows * token < held.draws <= open_rows * token
+    assert 0.9 * distinct < held.distinct / token <= distinct, "prompts begin alike"
 
 
 def test_vllm_is_asked_for_the_same_tokens(monkeypatch):
