@@ -129,7 +129,11 @@ def size_in_bytes(memory: str | int) -> int:
 
 def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
     """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
-    full = _pretrained(AutoModelForCausalLM, path, dtype, device)
+    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean)
+
+
+def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+    """A decoder-only model that `transformers` made with this package's attention, as the engine wants it."""
     return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
 
 
