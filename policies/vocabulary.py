@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search.errors import ConfigError
@@ -90,6 +90,16 @@ class Growing:
             self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.text += self._decoder.decode(self._vocabulary.pieces[token])
         self._held = bool(self._decoder.getstate()[0])
+
+
+def added(vocabulary: Vocabulary, before: Sequence[int], token: int) -> str:
+    """What `token` adds to the text of `before`."""
+    growing = Growing(vocabulary)
+    for known in before[-4:]:  # a character has four bytes at most
+        growing.add(known)
+    held = len(growing.text)
+    growing.add(token)
+    return growing.text[held:]
 
 
 def _whole(piece: bytes) -> str | None:

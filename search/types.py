@@ -181,6 +181,7 @@ class Cost:
     passes: int = 0  # sequences read by a verifier ("PRM passes")
     read: int = 0  # tokens computed by a verifier
     seconds: float = 0.0  # model time attributed to the calls
+    speculated: int = 0  # tokens sampled before anybody asked, and then not asked for; not in `generated`
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(  # field by field: this runs for every request
