@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -21,6 +20,7 @@ from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
 from policies.engine.lean import Lean, suits
+from policies.engine.packed import Matrix, pays
 from search.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -129,7 +129,11 @@ def size_in_bytes(memory: str | int) -> int:
 
 def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
     """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
-    full = _pretrained(AutoModelForCausalLM, path, dtype, device)
+    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean)
+
+
+def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+    """A decoder-only model that `transformers` made with this package's attention, as the engine wants it."""
     return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
 
 
@@ -197,10 +201,11 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
+    packed = lean and pays(whole)
     if type(head) is torch.nn.Linear:  # without the module's own Python around it
-        head = partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias)
+        head = Matrix(head.weight, head.bias, packed)
     return Model(
-        backbone=Lean(backbone) if lean and suits(backbone) else backbone,
+        backbone=Lean(backbone, packed) if lean and suits(backbone) else backbone,
         head=head,
         layers=config.num_hidden_layers,
         heads=getattr(config, "num_key_value_heads", None) or queries,
