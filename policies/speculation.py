@@ -68,7 +68,7 @@ def settings(speculate: Wanted, draft: str | None) -> Settings:
     Raises:
         ConfigError: a setting is unknown, a number is out of range, or "draft" comes without a model.
     """
-    told = dict(speculate) if isinstance(speculate, Mapping) else {"by": speculate}
+    told: dict[str, Any] = dict(speculate) if isinstance(speculate, Mapping) else {"by": speculate}
     if unknown := told.keys() - {f.name for f in fields(Settings)}:
         raise ConfigError(f"speculate.{min(unknown)}", told[min(unknown)], "there is no such setting of speculation")
     by = told.pop("by", None)

@@ -1,6 +1,6 @@
 """The best draft tree of a given size when the chance of a guess depends on its rank alone.
 
-Sequoia (Chen et al. 2024, section 3.1): let p_b be how often the b-th guess at a place is right, given that the place is
+Sequoia (Chen et al. 2024, section 3.1): let p_b be how often the b-th guess at a place is right, if the place is
 reached. The tree of m guesses that brings most accepted tokens follows from those of its parts: a child takes y of
 the m guesses, itself and the best tree of y - 1 below it, and the children after it share the rest.
 """

@@ -250,9 +250,7 @@ def test_every_search_at_every_temperature_with_every_drafter(searches, plain, h
     near.near(found, draws, rounded, drawn, Referee())
     right, guessed = sum(counters.accepted.values()), sum(counters.drafted.values())
     with capsys.disabled():
-        print(
-            f"\n{len(some)} problems, {drafter}, temperature and top-p {heat}, {right:,} of {guessed:,} guesses right"
-        )
+        print(f"\n{len(some)} problems, {drafter}, temperature, top-p {heat}, {right:,} of {guessed:,} guesses right")
         print(f"  float64: {exact}\n  float32: {near}", flush=True)
     assert exact.equal == exact.trees == len(some) and 3 * len(some) >= 300
     assert near.by_draw + near.by_score <= near.trees // 20
