@@ -13,7 +13,12 @@ from importlib import import_module
 
 from experiments import benchmarks
 from experiments.collector import relax
+from search.errors import ConfigError
 
+OPTIONS = {  # of the benchmark `peers`
+    "peers": "python of an environment with its_hub and treequest",
+    "vllm": "python of an environment with vLLM; this one if not given",
+}
 NO_BENCHMARKS = ("figure", "generate")  # what several of them use
 
 
@@ -28,16 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the figures as they are measured; returns the exit status: 2 for a benchmark there is not."""
     parser = argparse.ArgumentParser(prog="experiments.bench", description="Measures this project.")
     parser.add_argument("name", nargs="?", help=f"one of {', '.join(names())}; all if not given")
-    wanted = parser.parse_args(arguments).name
-    if wanted is not None and wanted not in names():
-        sys.stderr.write(f"name={wanted!r} is not valid: choose from {', '.join(names())}\n")
+    for option, meaning in OPTIONS.items():
+        parser.add_argument(f"--{option}", metavar="PATH", help=f"for peers: {meaning}")
+    told = parser.parse_args(arguments)
+    if told.name is not None and told.name not in names():
+        sys.stderr.write(f"name={told.name!r} is not valid: choose from {', '.join(names())}\n")
         return 2
     relax()  # as the main job does
-    for name in [wanted] if wanted else names():
-        for figure in import_module(f"experiments.benchmarks.{name}").figures():
-            sys.stdout.write(figure.to_json() + "\n")
-            sys.stdout.flush()
-    return 0
+    status = 0
+    for name in [told.name] if told.name else names():
+        options = {option: getattr(told, option) for option in OPTIONS} if name == "peers" else {}
+        try:
+            for figure in import_module(f"experiments.benchmarks.{name}").figures(**options):
+                sys.stdout.write(figure.to_json() + "\n")
+                sys.stdout.flush()
+        except ConfigError as error:
+            sys.stderr.write(f"{error}\n")
+            status = 2
+    return status
 
 
 if __name__ == "__main__":
