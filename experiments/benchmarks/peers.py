@@ -101,15 +101,6 @@ def judging() -> Iterator[str]:
         process.stdin.close()
 
 
-def graded(task: Arithmetic, items: Sequence[Item], answers: Sequence[str]) -> float:
-    """The share that is right."""
-
-    async def all_() -> list[bool]:
-        return [(await task.grade(i, a)).verdict == "right" for i, a in zip(items, answers, strict=True)]
-
-    return fmean(asyncio.run(all_()))
-
-
 def searches() -> Mapping[str, Search]:
     """Ours, each set to do what theirs does: as many samples, and a filter that resamples after each step."""
     return {
@@ -119,53 +110,53 @@ def searches() -> Mapping[str, Search]:
     }
 
 
-async def ours(
-    search: Search, url: str, judge: str, task: Arithmetic, items: Sequence[Item]
-) -> tuple[list[str], float]:
-    """Answers, and seconds from the first question to the last answer."""
+async def ours(search: Search, server: Server, judge: str, task: Arithmetic, items: Sequence[Item]) -> Side:
+    """Every problem at once, over one connection; what it asks to find out what the server can do is not counted."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=TOGETHER)
     async with (
-        Endpoint(url, tokenizer="models/policy", seeded=False, start=TOGETHER, concurrency=TOGETHER) as policy,
+        Endpoint(server.url, tokenizer="models/policy", seeded=False, start=TOGETHER, concurrency=TOGETHER) as policy,
         httpx.AsyncClient(limits=limits, timeout=600, trust_env=False) as http,
     ):
 
         async def one(item: Item) -> str:
             messages = task.messages(item)
-            session = Session(
-                policy.prompt(messages), policy, Judge(judge, messages[-1]["content"], http), step=STEP, whole=WHOLE
-            )
+            asked = Judge(judge, messages[-1]["content"], http)
+            session = Session(policy.prompt(messages), policy, asked, step=STEP, whole=WHOLE)
             outcome = await run(search, session, Best(), task)
             return outcome.answer.prefix.text if outcome.answer else ""
 
-        began = time.perf_counter()
+        before, began = server.counters(), time.perf_counter()
         answers = await asyncio.gather(*map(one, items))
-        return answers, time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        return await side(task, items, answers, seconds, before, server.counters())
 
 
 def its_hub(server: Server, judge: str, ask: Any, name: str, count: int) -> tuple[Side, Side]:
     """Theirs and ours, one after the other, on the first `count` problems."""
     task = Arithmetic()
     items = cut(task.items(), count)
-    questions = [task.messages(item)[-1]["content"] for item in items]
-    search = searches()[name]
-    sides = []
-    for theirs in (True, False):
-        before = server.counters()
-        if theirs:
-            limit = WHOLE.max_tokens if name == "best_of_n" else STEP.max_tokens
-            said = ask(
-                url=server.url, model="policy", judge=judge, algorithm=name, questions=questions, budget=SAMPLES,
-                beams=BEAMS, depth=DEPTH, temperature=TEMPERATURE, limit=limit, together=TOGETHER,
-            )  # fmt: skip
-            answers, seconds = said["answers"], said["seconds"]
-        else:
-            answers, seconds = asyncio.run(ours(search, server.url, judge, task, items))
-        after = server.counters()
-        spent = {key: after[key] - before[key] for key in after}
-        sides.append(
-            Side(seconds, spent["generated"], spent["prompt"], spent["requests"], graded(task, items, answers))
-        )
-    return sides[0], sides[1]
+    before = server.counters()
+    said = ask(
+        url=server.url, model="policy", judge=judge, algorithm=name, budget=SAMPLES, beams=BEAMS, depth=DEPTH,
+        questions=[task.messages(item)[-1]["content"] for item in items], temperature=TEMPERATURE, together=TOGETHER,
+        limit=WHOLE.max_tokens if name == "best_of_n" else STEP.max_tokens,
+    )  # fmt: skip
+    theirs = asyncio.run(side(task, items, said["answers"], said["seconds"], before, server.counters()))
+    return theirs, asyncio.run(ours(searches()[name], server, judge, task, items))
+
+
+async def side(
+    task: Arithmetic,
+    items: Sequence[Item],
+    answers: Sequence[str],
+    seconds: float,
+    before: Mapping[str, int],
+    after: Mapping[str, int],
+) -> Side:
+    """The answers graded, and what the server counted meanwhile."""
+    right = [(await task.grade(i, a)).verdict == "right" for i, a in zip(items, answers, strict=True)]
+    generated, prompt, requests = (after[name] - before[name] for name in ("generated", "prompt", "requests"))
+    return Side(seconds, generated, prompt, requests, fmean(right))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ SETTINGS = (
     "--enforce-eager",
     "--block-size=32",
     "--kv-cache-memory-bytes=268435456",
-    "--max-num-seqs=64",
+    "--max-num-seqs=256",
     "--max-logprobs=-1",
     "--enable-prompt-tokens-details",
     "--disable-uvicorn-access-log",
