@@ -204,7 +204,9 @@ class Connection:
             remedy = f"this server lists {self.abilities.top} tokens: ask for no more, or let it list more"
             raise ConfigError("top", request.top, remedy)
         tally, fields = Tally(), {"max_tokens": 1, "temperature": 0, "return_tokens_as_token_ids": True}
-        body = self.asking.body(self.asking.prompt(request.prefix), **fields) | {"logprobs": request.top}
+        body = self.asking.body(self.asking.prompt(request.prefix), **fields) | {
+            "logprobs": min(request.top, self.abilities.vocabulary or request.top)
+        }
         answer = await self.client.post(self.asking.path, body, tally)
         rows = [row for row in listed(answer) if row.token is not None][: request.top]
         if not rows:
