@@ -30,7 +30,7 @@ def names() -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the figures as they are measured; returns the exit status: 2 for a benchmark there is not."""
+    """Prints the figures as they are measured; returns the exit status: 2 for one that there is not, or not here."""
     parser = argparse.ArgumentParser(prog="experiments.bench", description="Measures this project.")
     parser.add_argument("name", nargs="?", help=f"one of {', '.join(names())}; all if not given")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what the benchmark can be told")
@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.write(figure.to_json() + "\n")
                 sys.stdout.flush()
         except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
-            return 2
+            sys.stderr.write(f"{name}: {error}\n")
+            if wanted:
+                return 2
     return 0
 
 
