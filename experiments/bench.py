@@ -13,6 +13,7 @@ from importlib import import_module
 
 from experiments import benchmarks
 from experiments.collector import relax
+from search.errors import ConfigError
 
 NO_BENCHMARKS = ("figure", "generate")  # what several of them use
 
@@ -25,7 +26,7 @@ def names() -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the figures as they are measured; returns the exit status: 2 for a benchmark there is not."""
+    """Prints the figures as they are measured; returns the exit status: 2 for one that there is not, or not here."""
     parser = argparse.ArgumentParser(prog="experiments.bench", description="Measures this project.")
     parser.add_argument("name", nargs="?", help=f"one of {', '.join(names())}; all if not given")
     wanted = parser.parse_args(arguments).name
@@ -34,9 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     relax()  # as the main job does
     for name in [wanted] if wanted else names():
-        for figure in import_module(f"experiments.benchmarks.{name}").figures():
-            sys.stdout.write(figure.to_json() + "\n")
-            sys.stdout.flush()
+        try:
+            for figure in import_module(f"experiments.benchmarks.{name}").figures():
+                sys.stdout.write(figure.to_json() + "\n")
+                sys.stdout.flush()
+        except ConfigError as error:  # what it measures is not here
+            sys.stderr.write(f"{name}: {error}\n")
+            if wanted:
+                return 2
     return 0
 
 

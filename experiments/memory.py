@@ -89,6 +89,7 @@ def _claims(name: str, part: Any) -> Iterator[Claim]:
             yield part.claim()
             return
         if isinstance(part, Embedded | Hosted):
+            load.settings(Path(part.model))
             size = weights(Path(part.model), part.dtype)
             yield Claim(part.model, size, load.size_in_bytes(part.memory), device=part.device.partition(":")[0])
             return

@@ -74,7 +74,9 @@ def test_where_nothing_is_drawn_the_tree_is_the_embedded_one(name, loop, policy,
         assert one.spent.generated == other.spent.generated
 
 
-@pytest.mark.parametrize("search", [Beam(beams=4, width=4), MCTS(12, 3, parallel=4), Phi(beams=2, width=2, rounds=3, least=1)])
+@pytest.mark.parametrize(
+    "search", [Beam(beams=4, width=4), MCTS(12, 3, parallel=4), Phi(beams=2, width=2, rounds=3, least=1)]
+)
 def test_the_ledger_is_vllms_own(search, loop, policy, prm, prompts):
     before = [vars(part.host.counters).copy() for part in (policy, prm)]
     prm._forget()
