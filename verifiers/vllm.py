@@ -77,7 +77,7 @@ class Served(Hosted):
             "hf_overrides": {"architectures": [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]]},
             "load_format": "treewise_backbone",
             "model_loader_extra_config": {"without": [*without, "lm_head."]},
-            "worker_extension_cls": EXTENSION,
+            "worker_extension_cls": EXTENSION,  # knows the load format
         }
         return self._pooled(path, "token_embed", head, **more)
 

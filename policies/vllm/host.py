@@ -50,6 +50,7 @@ def arguments(
         "use_tqdm_on_load": False,
         "disable_log_stats": True,  # ours listens in its place
         "enable_log_requests": False,
+        "worker_extension_cls": EXTENSION,
         "seed": 0,
     }
     if installed.on_cpu():

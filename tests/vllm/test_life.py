@@ -55,17 +55,22 @@ def test_guesses_of_the_search_change_no_distribution_and_leave_no_process(loop,
     assert engines() == before
 
 
-def test_guesses_that_change_answers_are_refused(loop, small, monkeypatch):
-    before = engines()
+def test_guesses_that_change_answers_are_refused_and_the_engine_is_closed(loop, small, monkeypatch):
+    happened = []
 
-    async def broken(self, method):
+    async def told(self, method):
+        happened.append(method)
         return [False]
 
-    monkeypatch.setattr(Host, "told", broken)
+    async def close(self):
+        happened.append("closed")
+
+    for name, method in (("start", lambda self: None), ("told", told), ("close", close)):
+        monkeypatch.setattr(Host, name, method)
     with pytest.raises(ConfigError, match="speculate"):
         with loop.inside(VLLM(POLICY, **small, speculate="ngram")):
             pass
-    assert engines() == before
+    assert happened == ["treewise_expands", "treewise_repair", "closed"]
 
 
 def test_an_engine_that_dies_is_an_error_and_not_a_hang(loop, small):
