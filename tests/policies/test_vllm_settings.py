@@ -25,7 +25,7 @@ import torch  # isort: skip
 
 
 def test_wrong_settings_are_refused():
-    wrong = ({"dtype": "int8"}, {"memory": "much"}, {"rows": 0}, {"block": 0}, {"threads": 0}, {"guesses": 0})
+    wrong = ({"dtype": "int8"}, {"memory": "much"}, {"rows": 0}, {"block": 0}, {"threads": 0}, {"ahead": 0})
     for fields in wrong:
         with pytest.raises(ConfigError, match=next(iter(fields))):
             VLLM("models/policy", **fields)
