@@ -72,11 +72,17 @@ class Growing:
         self.text = ""
         self.tokens = 0
 
+    @property
+    def cut(self) -> bool:
+        """Whether it ends inside a character."""
+        return self._held
+
     def add(self, token: int) -> None:
         self.tokens += 1
-        if token >= len(self._vocabulary):
+        texts = self._vocabulary.texts
+        if token >= len(texts):
             return
-        whole = self._vocabulary.texts[token]
+        whole = texts[token]
         if whole is not None and not self._held:
             self.text += whole
             return

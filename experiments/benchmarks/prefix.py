@@ -1,7 +1,7 @@
 """What prefix caches save in vLLM: prompt tokens of a search that were not computed again, for policy and verifier.
 
 The engines' own counters of the tokens they looked up and found. Prompts have worked examples before the question, as
-prompts of real tasks have (here 250 to 300 tokens), each problem its own, so that nothing is shared between problems;
+prompts of real tasks have (here about 200 tokens), each problem its own, so that nothing is shared between problems;
 a search of six levels goes on from there. The bare questions of the reference tasks, which are hardly longer than a
 block of the cache, are measured beside it.
 """

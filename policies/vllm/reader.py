@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from policies.engine.schedule import Tally
-from policies.engine.worker import Outputs
+from policies.engine.calls import Outputs, Tally
 from policies.vllm import installed
 from policies.vllm.host import Host
 from search.errors import PolicyError
