@@ -7,18 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.build import under
-from policies.embedded import Embedded
-from policies.engine import load
 from policies.pool.fronts import Pooled
 from policies.pool.local import Local
-from policies.vllm.memory import Claim, weights
 from search.errors import ConfigError
-from verifiers.hosted import Hosted
+
+if TYPE_CHECKING:
+    from policies.vllm.memory import Claim
 
 
 class Wanted(NamedTuple):
@@ -34,9 +31,10 @@ def plan(parts: Mapping[str, Any]) -> str | None:
     Raises:
         ConfigError: it does not fit, or two models share a device of which one takes what it finds.
     """
-    wanted = [Wanted(name, claim) for name, part in parts.items() for claim in _claims(name, part)]
-    if not any(claim.rest for _, claim in wanted):
+    found = [(name, model) for name, part in parts.items() for model in _models(part)]
+    if not any(hasattr(model, "claim") for _, model in found):
         return None
+    wanted = [Wanted(name, _claim(name, model)) for name, model in found]
     lines = ["memory"]
     for name, claim in wanted:
         cache = "a share of the device" if claim.cache is None else _size(claim.cache)
@@ -60,6 +58,8 @@ def plan(parts: Mapping[str, Any]) -> str | None:
 def available(device: str) -> int:
     """Bytes that can be had now."""
     if device.startswith("cuda"):
+        import torch
+
         count = torch.cuda.device_count()
         return sum(torch.cuda.mem_get_info(i)[0] for i in range(count)) if torch.cuda.is_available() else 0
     info = Path("/proc/meminfo")
@@ -77,38 +77,45 @@ def _group() -> Sequence[int]:
         return ()
 
 
-def _claims(name: str, part: Any) -> Iterator[Claim]:
-    """Of a part, of what it wraps, and of all replicas on this machine."""
+def _models(part: Any) -> Iterator[Any]:
+    """Those a part is or wraps, in this process or in replicas on this machine."""
     if isinstance(part, Pooled):
         copies = part.hosting.replicas if isinstance(part.hosting, Local) else 0  # an actor may be anywhere
-        for claim in _claims(name, part.part):
-            yield from [claim] * copies
-        return
-    try:
-        if hasattr(part, "claim"):
-            yield part.claim()
-            return
-        if isinstance(part, Embedded | Hosted):
-            load.settings(Path(part.model))
-            size = weights(Path(part.model), part.dtype)
-            yield Claim(part.model, size, load.size_in_bytes(part.memory), device=part.device.partition(":")[0])
-            return
-    except ConfigError as error:
-        raise under(name, error) from error
-    if isinstance(part, Mapping):
+        for model in _models(part.part):
+            yield from [model] * copies
+    elif hasattr(part, "claim") or all(hasattr(part, name) for name in ("model", "dtype", "device", "memory")):
+        yield part
+    elif isinstance(part, Mapping):
         for each in part.values():
-            yield from _claims(name, each)
+            yield from _models(each)
     elif isinstance(part, Sequence) and not isinstance(part, str):
         for each in part:
-            yield from _claims(name, each)
+            yield from _models(each)
     elif is_dataclass(part) and not isinstance(part, type):
         for field in fields(part):
-            yield from _claims(name, getattr(part, field.name))
+            yield from _models(getattr(part, field.name))
 
 
-def _size(size: int) -> str:
+def _claim(name: str, model: Any) -> Claim:
+    """Of an engine of vLLM by its own word, of an embedded one by its settings."""
+    from policies.engine import load
+    from policies.vllm.memory import Claim, weights
+
+    try:
+        if hasattr(model, "claim"):
+            claim: Claim = model.claim()
+            return claim
+        path = Path(model.model)
+        load.settings(path)
+        cache, device = load.size_in_bytes(model.memory), str(model.device).partition(":")[0]
+        return Claim(model.model, weights(path, model.dtype), cache, device=device)
+    except ConfigError as error:
+        raise under(name, error) from error
+
+
+def _size(size: float) -> str:
     for unit in ("B", "KB", "MB"):
         if abs(size) < 1024:
             return f"{size:.0f} {unit}"
-        size /= 1024  # type: ignore[assignment]
+        size /= 1024
     return f"{size:.1f} GB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class Served(Hosted):
         """What it will take of the machine's memory; raises ConfigError if vLLM is not installed."""
         installed.require()
         return claim(self.model, self.dtype, self.memory, self.options)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model and of every setting that shapes a verdict, and of the package that reads it."""
+        return f"{installed.require()} {dict(self.options)} {super().fingerprint}"
 
     async def _close(self, engine: Any) -> None:
         await engine.close()

@@ -20,7 +20,6 @@ QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
-    "VLLM_CONFIGURE_LOGGING": "1",
     "NUMBA_NUM_THREADS": "1",  # the threads of its n-gram proposer spin: ten times slower with them
 }
 

@@ -67,6 +67,11 @@ class Rows:
 class Reader:
     """Serves one model that is read; asked like `policies.engine.engine.Engine`.
 
+    Args:
+        told, vocabulary, threads: as for `Host`.
+        task: what a row is: "token_classify" (classes), "token_embed" (hidden states); "" for `weigh` alone.
+        head: what is computed here of a row.
+
     Attributes:
         host: the engine.
     """
@@ -80,8 +85,8 @@ class Reader:
 
     @property
     def context(self) -> int:
-        """Tokens in a sequence at most."""
-        return self.host.context
+        """Tokens in a sequence at most; where one is drawn to weigh the others it needs a place, too."""
+        return self.host.context - (not self._task)
 
     def start(self) -> None:
         """As `Host.start`."""
