@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +120,7 @@ class VLLM:
 
     def front(self) -> VLLM:
         """The same policy without an engine: it prompts, writes and reads text, and draws nothing."""
-        front = VLLM(**{name: getattr(self, name) for name in self.__match_args__})
+        front = replace(self)
         front._loaded.append(self._front())
         return front
 

@@ -32,14 +32,18 @@ def engines():
     return {child.pid for child in multiprocessing.active_children() if "EngineCore" in child.name}
 
 
-def test_guesses_of_the_search_change_no_distribution_and_leave_no_process(loop, policy, small, caplog):
+DRAFT = {"method": "draft_model", "model": str(ROOT / "models" / "draft"), "num_speculative_tokens": 3}
+
+
+@pytest.mark.parametrize("speculate", ["search", DRAFT], ids=["search", "draft model"])
+def test_guesses_change_no_distribution_and_leave_no_process(speculate, loop, policy, small, caplog):
     prompt = Prefix(policy.prompt(CHAT))
     greedy = Request(prompt, Sampling(0.0, max_tokens=120), (1,))
     drawn = Request(prompt, Sampling(0.9, 0, 0.9, 8, Tokens(8)), tuple(range(1500)))
     wanted = loop(policy.sample([greedy, drawn]))
     before = engines()
     with caplog.at_level(logging.WARNING, "policies.vllm"):
-        with loop.inside(VLLM(POLICY, **small, rows=8, speculate="search")) as guessing:
+        with loop.inside(VLLM(POLICY, **small, rows=8, speculate=speculate)) as guessing:
             assert len(engines() - before) == 1
             found = loop(guessing.sample([greedy, drawn]))
             again = loop(guessing.sample([greedy]))
