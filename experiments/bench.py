@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for figure in figures(**_settings(figures, asked.settings)):
                 sys.stdout.write(figure.to_json() + "\n")
                 sys.stdout.flush()
-        except ConfigError as error:
+        except ConfigError as error:  # what it measures is not here
             sys.stderr.write(f"{name}: {error}\n")
             if wanted:
                 return 2
