@@ -57,7 +57,7 @@ class Demand:
             hits: share of prompt tokens found in a cache; None takes what a cache without limit finds.
         """
         read = self.reads if hits is None else max(self.whole * (1 - hits), self.requests)
-        reading = self.requests * station.call + read / station.prefill
+        reading = station.reading(read, self.requests, self.rows)
         if not self.tokens:
             return reading
         at_once = min(waves, self.room(station))

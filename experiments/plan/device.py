@@ -74,7 +74,7 @@ class Device:
         for script, ask in call.asks:
             drawn = sum(ask.lengths)
             read = self._cache.read(script, ask.node, drawn)
-            seconds += self._station.reading(read)
+            seconds += self._station.reading(read, 1, len(ask.lengths))
             call.read += read
             call.left += len(ask.lengths)
             self._tally.found += script.lengths[ask.node] - read

@@ -23,7 +23,8 @@ class Outcome:
 
     Attributes:
         wall: seconds from its beginning to its end.
-        seconds: of each solved problem, from its arrival to its end, in the order in which they ended.
+        seconds: of each solved problem, from its arrival (or where all are there, from its beginning) to its end, in the
+            order in which they ended.
         ends: when.
         pools: by station.
         failed: problems with a request that nobody answered.
@@ -103,15 +104,12 @@ class _Run:
             for name, station in fleet.stations.items()
         }
         self._todo, self._room, self._total = list(reversed(scripts)), concurrency, len(scripts)
-        self._arrived: list[float] = []
+        self._arrived: list[float] | None = None if arrivals is None else []
         self._seconds: list[float] = []
         self._ends: list[float] = []
-        if arrivals is None:
-            self._arrived = [0.0] * len(scripts)
-            self._take()
-        else:
-            for time in arrivals:
-                self._clock.at(time, self._arrive)
+        for time in arrivals or ():
+            self._clock.at(time, self._arrive)
+        self._take()
 
     def outcome(self) -> Outcome:
         while len(self._ends) < self._total and self._clock.step():
@@ -122,14 +120,18 @@ class _Run:
         return Outcome(self._clock.now, self._seconds, self._ends, self._pools, failed)
 
     def _arrive(self) -> None:
+        assert self._arrived is not None
         self._arrived.append(self._clock.now)
         self._take()
 
     def _take(self) -> None:
-        """Problems that have arrived are taken up while there is room."""
-        while self._room and self._todo and self._total - len(self._todo) < len(self._arrived):
+        """Problems that have arrived, or where all are there all the next ones, are taken up while there is room."""
+        while self._room and self._todo:
+            number = self._total - len(self._todo)
+            if self._arrived is not None and number >= len(self._arrived):
+                return
             self._room -= 1
-            began = self._arrived[self._total - len(self._todo)]
+            began = self._clock.now if self._arrived is None else self._arrived[number]
             self._next(self._todo.pop(), 0, began)
 
     def _next(self, script: Script, number: int, began: float) -> None:

@@ -21,7 +21,7 @@ class Station:
         full: tokens per second of `rows` draws together.
         rows: draws at once at most; what is more waits. Without one (None), `rate` is for any number together.
         prefill: prompt tokens per second.
-        call: seconds that each request takes beside its tokens.
+        call, draw: seconds that each request, and each draw, takes beside its tokens.
         acceptance: chance that a guessed token is right, each independent of the others; 0 for no speculation.
         guesses: tokens guessed before each check.
         draft: seconds for one guessed token over those of a token drawn alone.
@@ -34,6 +34,7 @@ class Station:
     rows: int | None = None
     prefill: float = INFINITE
     call: float = 0.0
+    draw: float = 0.0
     acceptance: float = 0.0
     guesses: int = 0
     draft: float = 0.0
@@ -44,7 +45,7 @@ class Station:
         for name in ("rate", "full", "prefill"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(name, value, "give a positive number of tokens per second")
-        for name in ("call", "draft", "price", "guesses"):
+        for name in ("call", "draw", "draft", "price", "guesses"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), "give a number of at least 0")
         for name in ("rows", "replicas"):
@@ -83,6 +84,6 @@ class Station:
         checked = self.fixed + self.row * rows * (self.guesses + 1)
         return (checked + self.guesses * self.draft / self.rate) / self.per_check
 
-    def reading(self, tokens: float) -> float:
-        """Seconds for one request with `tokens` new in its prompt, before any is drawn."""
-        return self.call + tokens / self.prefill
+    def reading(self, tokens: float, requests: float = 1, draws: float = 0) -> float:
+        """Seconds for requests with `tokens` new in their prompts, before any is drawn."""
+        return requests * self.call + draws * self.draw + tokens / self.prefill
