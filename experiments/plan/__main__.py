@@ -1,15 +1,15 @@
 """Plans a pool: how many replicas of what for so many problems per hour, what is full first, and what it costs.
 
     python -m experiments.plan run=runs/first problems_per_hour=5000 policy.price=2.5 verifier.price=1.2
-    python -m experiments.plan policy.rate=50 policy.full=2000 policy.rows=64 verifier.prefill=20000 problems_per_hour=600
+    python -m experiments.plan policy.rate=50 policy.full=2000 policy.rows=64 problems_per_hour=600
     python -m experiments.plan run=runs/first problems=500 concurrency=64 policy.replicas=4 verifier.replicas=1
     python -m experiments.plan explore replicas=200        # routing x stragglers x losses of replicas, simulated
     python -m experiments.plan check replicas=[1,2]        # this machine: real runs against formulas and simulation
 
 The settings are those of conf/plan.yaml, conf/explore.yaml and conf/check.yaml; `--format json` prints for programs.
-Formulas: `experiments.plan.model`; simulation: `experiments.plan.simulation`, which routes and scales by the pool's own
-rules. `load` is what comes over what a replica could do with all rows at work, `busy` the share of time in which it does
-anything. Exit status: 0; 2 for a setting that is wrong.
+Formulas: `experiments.plan.model`; simulation: `experiments.plan.simulation`, which routes and scales by the rules of
+the pool itself. `load` is what comes over what a replica could do with all rows at work, `busy` the share of time in
+which it does anything. Exit status: 0; 2 for a setting that is wrong.
 """
 
 from __future__ import annotations

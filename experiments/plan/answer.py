@@ -50,7 +50,8 @@ class Plan:
         rate: problems per hour, as wanted, or as expected of a number of problems in work.
         seconds: of a problem, the mean, by the formulas.
         concurrency: problems in work at once: as given, or the mean by Little's law.
-        wall: seconds for `problems`, by the formulas, by chance and evenly shared; None where none were asked for.
+        wall: seconds for `problems`, by the formulas: replicas get what chance gives them, they share evenly, and the
+            least it can be; None where none were asked for.
         simulated: problems per hour, mean, p50 and p99 seconds, wall and cache hits, by the simulation.
     """
 
@@ -61,7 +62,7 @@ class Plan:
     concurrency: float
     per_hour: float
     per_thousand: float
-    wall: tuple[float, float] | None
+    wall: tuple[float, float, float] | None
     simulated: Mapping[str, float] | None
     notes: tuple[str, ...]
 
@@ -104,11 +105,12 @@ def plan(question: Question) -> Plan:
     stations = question.fleet(counted)
     limits = model.limit(stations, needs, hits)
     binding = min(limits, key=lambda name: limits[name])
+    busy: Mapping[str, model.Busy] = {}
     if question.rate is None:
         assert question.concurrency is not None
         concurrency = min(question.concurrency, question.problems or question.concurrency)
         rates = model.throughputs(stations, needs, concurrency, hits)
-        rate, seconds, busy = rates[-1], concurrency / rates[-1], {}
+        rate, seconds = rates[-1], concurrency / rates[-1]
     else:
         rate = question.rate / 3600
         if rate >= limits[binding]:
@@ -121,7 +123,7 @@ def plan(question: Question) -> Plan:
     if question.problems is not None:
         both = (model.throughputs(stations, needs, concurrency, hits, even=even) for even in (False, True))
         first, second = (model.wall(each, question.problems) for each in both)
-        walls = (first, second)
+        walls = (first, second, question.problems / model.bound(stations, needs, concurrency, hits))
     outcome = simulated(question, stations, rate, seconds, concurrency) if question.simulate else None
     lines = {
         name: Line(

@@ -1,7 +1,7 @@
 """Real runs on this machine over pools of processes, against what formulas and simulation foretell.
 
-Measured beforehand: the rates of one replica (`experiments.plan.rates`). Taken from the run with the fewest replicas:
-the tree of every problem, and the driver's processor time per request. Everything else is foretold, also that run's time.
+Measured beforehand: the rates of one replica (`experiments.plan.rates`). Taken from the run with the fewest
+replicas: the tree of every problem, and the driver's processor time per request. All else is foretold, also its time.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def check(settings: dict[str, Any], plain: bool) -> int:
         drawn = (
             f"{station.rate:,.0f} tokens/s alone, {station.full:,.0f} by {station.rows} rows, " if station.full else ""
         )
-        said = f"{drawn}{station.prefill:,.0f} of prompts, {1000 * station.call:.2f} ms per request, {1000 * station.draw:.2f} per draw"
-        console().print(f"{name}: {said}")
+        said = f"{1000 * station.call:.2f} ms per request, {1000 * station.draw:.2f} ms per draw"
+        console().print(f"{name}: {drawn}{station.prefill:,.0f} of prompts, {said}")
     head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "load average"]
     cells = [
         [
@@ -142,7 +142,7 @@ def _run(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[floa
             times.append((time.perf_counter(), time.process_time()))
 
     with opened(folder) as store, open(os.devnull, "w") as nowhere:
-        run = {"configuration": {}, "fingerprints": {}}
+        run: dict[str, Any] = {"configuration": {}, "fingerprints": {}}
         runner = Runner(
             parts,
             store,

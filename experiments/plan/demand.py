@@ -89,5 +89,6 @@ def demands(scripts: Sequence[Script]) -> dict[str, Demand]:
 
 def _mean(total: Sequence[float], problems: int) -> Demand:
     waves, *others, squares = total
-    means = [each / waves for each in others]
-    return Demand(waves / problems, *means, variation=max(squares / waves / means[5] ** 2 - 1, 0.0))
+    requests, rows, longest, stays, drawn, reads, whole = (each / waves for each in others)
+    variation = max(squares / waves / reads**2 - 1, 0.0)
+    return Demand(waves / problems, requests, rows, longest, stays, drawn, reads, whole, variation)

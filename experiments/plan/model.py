@@ -12,8 +12,8 @@ can be looked at by itself; with processor sharing it knows of the lengths of dr
 - A fixed number in work: the convolution algorithm (Buzen 1973) gives the throughput X(n) with n problems in work; N
   problems take (N - C) / X(C), and then 1/X(C) + ... + 1/X(1) for the last C to leave.
 
-Left out: that draws of one wave end one by one (its rows are taken as evenly spread over its time), that all requests of
-a problem prefer one replica, what spills over, losses of replicas. The simulation has all of these.
+Left out: that draws of one wave end one by one (its rows are taken as evenly spread over its time), that all requests
+of a problem prefer one replica, what spills over, losses of replicas. The simulation has all of these.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from experiments.plan.demand import Demand
 from experiments.plan.station import Station
 
+Hits = Mapping[str, float]  # by station, share of prompt tokens found in a cache
 Array = np.ndarray[Any, np.dtype[np.float64]]
 MOST = 10_000  # waves at a replica that are looked at
 TINY = 1e-12
@@ -97,9 +98,7 @@ class Expected:
         return max(self.stations, key=lambda name: self.stations[name].utilisation)
 
 
-def opened(
-    stations: Mapping[str, Station], needs: Mapping[str, Demand], rate: float, hits: Mapping[str, float]
-) -> Expected:
+def opened(stations: Mapping[str, Station], needs: Mapping[str, Demand], rate: float, hits: Hits) -> Expected:
     """`rate` problems per second come at random; every station has its number of replicas."""
     found, seconds = {}, 0.0
     for name, demand in needs.items():
@@ -113,7 +112,7 @@ def throughputs(
     stations: Mapping[str, Station],
     needs: Mapping[str, Demand],
     most: int,
-    hits: Mapping[str, float],
+    hits: Hits,
     *,
     even: bool = False,
 ) -> list[float]:
@@ -129,7 +128,7 @@ def throughputs(
         station, replicas = stations[name], stations[name].replicas or 1
         counts = np.arange(1, most + 1)
         each = np.maximum(counts / replicas, 1) if even else counts
-        times = np.array([demand.waves * demand.seconds(station, n, hits.get(name)) for n in each])
+        times = np.array([demand.waves * demand.seconds(station, float(n), hits.get(name)) for n in each])
         times = times / (np.minimum(counts, replicas) if even else replicas)
         if not times.all():
             continue  # it takes no time
@@ -159,7 +158,13 @@ def wall(rates: Sequence[float], problems: int) -> float:
     return (problems - most) / rates[most - 1] + sum(1 / rate for rate in rates[:most])
 
 
-def limit(stations: Mapping[str, Station], needs: Mapping[str, Demand], hits: Mapping[str, float]) -> dict[str, float]:
+def bound(stations: Mapping[str, Station], needs: Mapping[str, Demand], concurrency: int, hits: Hits) -> float:
+    """Problems per second that `concurrency` in work cannot exceed: asymptotic bounds (Denning and Buzen 1978)."""
+    alone = sum(demand.waves * demand.seconds(stations[name], 1, hits.get(name)) for name, demand in needs.items())
+    return min(concurrency / alone, *limit(stations, needs, hits).values())
+
+
+def limit(stations: Mapping[str, Station], needs: Mapping[str, Demand], hits: Hits) -> dict[str, float]:
     """Problems per second that each station can do at most."""
     found = {}
     for name, demand in needs.items():

@@ -17,10 +17,10 @@ from search.types import Prefix, Request, Sampling, Segment
 
 
 async def drawing(policy: Policy, task: Task, sampling: Sampling, rows: Sequence[int], repeats: int) -> Station:
-    """Of a policy: n draws at once, by one request or by several, short and long, of prompts that were and were not seen.
+    """Of a policy: n draws at once, by one request or by several, short and long, of prompts seen before or not.
 
-    They take `fixed` x (longest draw) + `row` x (all tokens) + `call` x requests + `draw` x draws + (prompt tokens that no
-    cache held) / `prefill`: five unknowns for many trials, found by least squares on relative errors.
+    They take `fixed` x (longest draw) + `row` x (all tokens) + `call` x requests + `draw` x draws + (prompt tokens that
+    no cache held) / `prefill`: five unknowns for many trials, found by least squares on relative errors.
     """
     prompts = _prompts(policy, task)
     number, lines, times = 0, [], []

@@ -90,7 +90,7 @@ def _add(found: Recorded, key: bytes, events: Sequence[Event]) -> None:
                 phases[-1][1][-1][1].extend([sizes[event.node]] * event.draws)
         elif isinstance(event, Simulated) and phases and phases[-1][0] == "policy":
             phases[-1][1][-1][1].extend(float(len(segment.tokens)) for segment in event.segments)
-    whole = [Phase(station, tuple(Ask(n, _lengths(l, g)) for n, l, g in asks)) for station, asks in phases]
+    whole = [Phase(station, tuple(Ask(n, _lengths(d, g)) for n, d, g in asks)) for station, asks in phases]
     if whole:
         found.scripts.append(Script(key, parents, sizes, whole))
 

@@ -65,7 +65,7 @@ class Question:
         seconds = {name: float(settings[name]["seconds"]) for name in ("grader", "driver")}
         scripts = graded([_with(script, stations) for script in scripts], seconds)
         asked = {phase.station for script in scripts for phase in script.phases}
-        hits = settings["hits"] if settings["hits"] is not None else run and run.hits
+        hits: float | None = settings["hits"] if run is None or settings["hits"] is not None else run.hits
         if hits is not None and not 0 <= hits < 1:
             raise ConfigError("hits", hits, "give a share of at least 0 and less than 1")
         question = cls(

@@ -57,8 +57,9 @@ def show(plan: Plan) -> None:
         ["prompt tokens in a cache", "", _of(s, "hits", ".1%")],
     ]
     if plan.wall is not None:
-        low, high = sorted(plan.wall)
-        rows.append(["seconds for all", f"{low:,.0f} to {high:,.0f}", _of(s, "wall", ",.0f")])
+        chance, even, least = plan.wall
+        rows.append(["seconds for all", f"{even:,.0f} to {chance:,.0f}", _of(s, "wall", ",.0f")])
+        rows.append(["  at least", f"{least:,.0f}", ""])
     rows.append(["price per hour", f"{plan.per_hour:,.2f}", ""])
     rows.append(["price per 1,000 problems", f"{plan.per_thousand:,.2f}", ""])
     out.print(table(["", "formulas", "simulation"], rows))

@@ -117,7 +117,7 @@ class Simulated:
 
     def __call__(self, script: Script, asks: tuple[Ask, ...], answered: Callable[[], None]) -> None:
         """Requests that one problem makes at once; `answered` is called once for each."""
-        head, touched = object(), set()
+        head, touched = object(), set[int]()
         for ask in asks:
             head = head if self._together else object()
             item = _Asked(script, ask, answered, self.clock.now)
@@ -126,8 +126,8 @@ class Simulated:
                 self._door.append(job)
             else:
                 self._waiting += job.weight
-                touched.add(self._route(job))
-        for number in sorted(touched - {None}):
+                touched.update(self._route(job))
+        for number in sorted(touched):
             self._pump(number)
 
     def settle(self) -> None:
@@ -141,11 +141,11 @@ class Simulated:
     def _key(self, script: Script) -> bytes:
         return script.key if self._affine else self._rng.choice(self._keys)
 
-    def _route(self, job: Job) -> int | None:
-        """The slot it is put into; None where no replica is ready."""
+    def _route(self, job: Job) -> tuple[int, ...]:
+        """The slot it is put into; none where no replica is ready."""
         if not self._slots:
             self._homeless.append(job)
-            return None
+            return ()
         loads = self._loads
         if job.avoid in self._slots and len(self._slots) > 1:
             loads = {**loads, job.avoid: NOWHERE}
@@ -154,7 +154,7 @@ class Simulated:
             self.counters.spilled += number != self._home(job.key, loads)
         self._slots[number].put(job)
         self._loads[number] = self._slots[number].load
-        return number
+        return (number,)
 
     @staticmethod
     def _home(key: bytes, loads: dict[int, int]) -> int:
@@ -193,7 +193,7 @@ class Simulated:
         while self._door and (not self._waiting or self._waiting + self._door[0].weight <= self._full):
             entering = self._door.popleft()
             self._waiting += entering.weight
-            if (number := self._route(entering)) is not None:
+            for number in self._route(entering):
                 self._pump(number)
 
     # ---- replicas that come and go, as in `policies.pool.keeper` ----
@@ -227,8 +227,8 @@ class Simulated:
         self._loads[number] = NOWHERE
         waiting = list(slot.queue)
         slot.clear()
-        for each in {self._route(job) for job in waiting} - {None}:
-            self._pump(cast(int, each))
+        for each in sorted({chosen for job in waiting for chosen in self._route(job)}):
+            self._pump(each)
         return slot
 
     def _lose(self, number: int, device: Device) -> None:
@@ -256,7 +256,7 @@ class Simulated:
             return
         self.counters.again += 1
         job.avoid, job.head = number, (*job.head[:2], object())
-        if (chosen := self._route(job)) is not None:
+        for chosen in self._route(job):
             self._pump(chosen)
 
     def _start(self, number: int) -> None:

@@ -23,7 +23,7 @@ class Outcome:
 
     Attributes:
         wall: seconds from its beginning to its end.
-        seconds: of each solved problem, from its arrival (or where all are there, from its beginning) to its end, in the
+        seconds: of each solved problem, from its arrival (where all are there, from its beginning) to its end, in the
             order in which they ended.
         ends: when.
         pools: by station.

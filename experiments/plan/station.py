@@ -74,7 +74,7 @@ class Station:
 
     @property
     def per_check(self) -> float:
-        """Tokens that a step of speculation gives a row: (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1)."""
+        """Tokens a step of speculation gives a row: (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1)."""
         return (1 - self.acceptance ** (self.guesses + 1)) / (1 - self.acceptance)
 
     def step(self, rows: float) -> float:

@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,8 @@ def count(kind: str, key: str, prompt: str) -> None:
 def end(driver: int, seconds: float) -> None:
     """Kills."""
     time.sleep(seconds)
-    try:
+    with suppress(ProcessLookupError):  # it is dead already
         os.kill(driver, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it is dead already
 
 
 @dataclass(frozen=True)
