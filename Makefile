@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden lint table bench clean
+.PHONY: help demo ray test golden lint table bench clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+INSTALL := $(RUN) -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
 
 # many small matrix products: spinning threads only disturb each other
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -15,6 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 help:
 	@echo "make demo    search a few real problems with the small models that ship with the project"
 	@echo "make test    the test suite            (ARGS='-k beam' passes arguments to pytest)"
+	@echo "make ray     installs Ray too, so that its tests are run and not skipped"
 	@echo "make golden  writes the small trees of tests/golden again; look at the difference"
 	@echo "make lint    ruff and mypy"
 	@echo "make table   the searches on 100 hard puzzles of the game of 24, at one limit of tokens (DATA=folder)"
@@ -29,8 +31,14 @@ $(READY): pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo "treewise needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; fi; \
 	if [ ! -x $(RUN) ]; then $$python -m venv $(VENV); fi
 	@echo "installing into $(VENV) (once; about a minute)"
-	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
+
+$(READY)-ray: $(READY)
+	@$(INSTALL) --editable '.[ray]'
+	@touch $@
+
+ray: $(READY)-ray
 
 demo: $(READY)
 	@$(RUN) -m experiments.solve --multirun experiment=demo task=game24,arithmetic

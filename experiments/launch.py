@@ -94,10 +94,18 @@ def _ray(
     gpus: float = 0.0,
     init: Mapping[str, Any] | None = None,
 ) -> list[Ended]:
-    cluster.devices(address, init or {}, 1, gpus)
-    cluster.join(address, init or {})
     try:
-        cluster.afford(1, {"CPU": cpus, "GPU": gpus})
+        cluster.devices(address, init or {}, 1, gpus)
+        cluster.join(address, init or {})
+        try:
+            cluster.afford(1, {"CPU": cpus, "GPU": gpus})
+        except ConfigError:
+            cluster.leave()
+            raise
+    except ConfigError as error:
+        field = "hydra.launcher" + error.field.removeprefix("pool")
+        raise ConfigError(field, error.value, error.remedy) from error
+    try:
         import ray
 
         task = ray.remote(run).options(num_cpus=cpus, num_gpus=gpus, max_retries=3)  # a job that is lost resumes

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from experiments.build import build
+from experiments.graded import PooledTask
+from experiments.item import Task
 from policies.pool.fronts import Pooled
 from policies.pool.hosting import Hosting
 from policies.pool.rules import Counters
 from search.errors import ConfigError
 from search.ports import Policy, Verifier
 
-POOLED = ("policy", "verifier", "roles")
+POOLED = ("policy", "verifier", "roles", "task")
+USUAL = ("policy", "verifier", "roles")  # where `parts` says nothing
 
 
 class Made(Protocol):
@@ -32,7 +35,8 @@ class Made(Protocol):
 def happened(models: Made) -> dict[str, Counters]:
     """What the pools among the models counted, by role; those that answered nothing are left out."""
     named: dict[str, Any] = {"policy": models.policy, "verifier": models.verifier, **models.roles}
-    pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled)}
+    named["task"] = getattr(models, "task", None)
+    pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled | PooledTask)}
     return {name: counters for name, counters in pools.items() if counters.calls}
 
 
@@ -56,7 +60,8 @@ class Models:
     """Makes policies and verifiers.
 
     Attributes:
-        pools: what hosts the replicas, by "policy", "verifier" and "roles"; what is not named stays in this process.
+        pools: what hosts the replicas, by "policy", "verifier", "roles" and "task" (its graders); what is not named
+            stays in this process.
     """
 
     pools: Mapping[str, Hosting] = field(default_factory=dict)
@@ -70,7 +75,7 @@ class Models:
         if not settings:
             return cls()
         fields = dict(settings)
-        parts, own = fields.pop("parts", POOLED), {name: fields.pop(name, None) or {} for name in POOLED}
+        parts, own = fields.pop("parts", USUAL), {name: fields.pop(name, None) or {} for name in POOLED}
         for name in parts:
             if name not in POOLED:
                 raise ConfigError("pool.parts", name, f"choose from {', '.join(POOLED)}")
@@ -93,3 +98,9 @@ class Models:
         else:
             made = hosting.verifier(Blueprint(name, settings))
         return made
+
+    def task(self, settings: Mapping[str, Any]) -> Task:
+        """The task `settings` describe; its items are here, whoever grades."""
+        made: Task = build("task", settings)
+        hosting = self.pools.get("task")
+        return made if hosting is None else PooledTask(made, hosting, Blueprint("task", settings))

@@ -72,7 +72,7 @@ class Parts:
         Budget(budget, strict=strict)  # refuses wrong limits at the door
         models = Models.of(settings.get("pool"))
         return cls(
-            task=build("task", settings["task"]),
+            task=models.task(settings["task"]),
             policy=models.policy("policy", settings["policy"]),
             verifier=models.verifier("verifier", settings["verifier"]) if settings["verifier"] else None,
             roles={role: models.policy(f"roles.{role}", fields) for role, fields in settings["roles"].items()},

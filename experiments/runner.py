@@ -9,19 +9,19 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.collector import relax
 from experiments.item import Item
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.rows import Row
 from experiments.store import Store
 from experiments.trace import Trace
+from policies.collector import relax
 from search.budget import Budget
 from search.errors import ConfigError
 from search.events import Sink
 from search.journal import Journal, Journaled, JournaledVerifier
 from search.needs import check
-from search.ports import Binds, Describes, Renders, ability
+from search.ports import Binds, Describes, Policy, Renders, ability
 from search.run import Outcome, run
 from search.session import Session
 
@@ -66,6 +66,8 @@ class Runner:
                     try:
                         await stack.enter_async_context(part)
                     except ConfigError as error:
+                        if error.field.partition(".")[0] == "pool":
+                            raise
                         raise under(name, error) from error
             check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())
@@ -113,7 +115,16 @@ class Runner:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _one(self, item: Item, seed: int, progress: Progress) -> Row:
-        """The row of one item under one seed; on the way its journal and its trace."""
+        """The row of one item under one seed; what was begun and not asked for is in its cost, in no budget."""
+        foresee = getattr(self.parts.policy, "foresee", None)
+        if foresee is None or (ahead := foresee(seed)) is None:
+            return await self._row(item, seed, progress, self.parts.policy)
+        async with ahead:
+            row = await self._row(item, seed, progress, ahead)
+        return replace(row, cost=row.cost + ahead.wasted)
+
+    async def _row(self, item: Item, seed: int, progress: Progress, policy: Policy) -> Row:
+        """The row, and on the way its journal and its trace."""
         row = Row(item=item.id, task=item.task, search=self.search, seed=seed)
         budget, began = self.parts.budget(), time.monotonic()
         try:
@@ -124,7 +135,7 @@ class Runner:
                     sinks.append(trace)
                     row = replace(row, trace=str(trace.path.relative_to(self.store.folder)))
                 journal = stack.enter_context(Journal(self.store.journal(item.id, seed)))
-                session = self._session(item, seed, journal, budget, sinks)
+                session = self._session(item, seed, Journaled(policy, journal), journal, budget, sinks)
                 outcome = await run(self.parts.search, session, self.parts.select, self.parts.task)
                 return await self._graded(item, row, outcome)
         except ConfigError:  # a setting is wrong, for this item and all others
@@ -134,7 +145,9 @@ class Runner:
             wall = time.monotonic() - began
             return replace(row, error=message, stopped="error", cost=budget.spent, wall=wall)
 
-    def _session(self, item: Item, seed: int, journal: Journal, budget: Budget, sinks: Sequence[Sink]) -> Session:
+    def _session(
+        self, item: Item, seed: int, policy: Policy, journal: Journal, budget: Budget, sinks: Sequence[Sink]
+    ) -> Session:
         renders = ability(self.parts.policy, Renders)
         if renders is None:
             raise ConfigError("policy", self.parts.policy, "it has no chat template (search.ports.Renders)")
@@ -143,7 +156,7 @@ class Runner:
             verifier = verifier.bind(item)
         return Session(
             renders.prompt(self.parts.task.messages(item)),
-            Journaled(self.parts.policy, journal),
+            policy,
             JournaledVerifier(verifier, journal) if verifier else None,
             budget,
             question=item.question,

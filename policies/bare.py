@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies.engine import load
+from policies.loaded import Loaded
 from policies.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -30,11 +31,9 @@ def bare(policy: Embedded) -> Embedded:
     Raises:
         ConfigError: the folder is not a model.
     """
-    from policies import embedded
-
     path = Path(policy.model)
     config, tokenizer = load.settings(path), load.tokenizer(path)
     engine, ends = Bare(int(config["vocab_size"])), load.end_tokens(path, config, tokenizer)
     front = replace(policy)
-    front._loaded.append(embedded._Loaded(engine, Vocabulary(tokenizer, policy.model), ends))  # type: ignore[arg-type]
+    front._loaded.append(Loaded(engine, Vocabulary(tokenizer, policy.model), ends))  # type: ignore[arg-type]
     return front

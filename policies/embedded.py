@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,11 @@ from policies.bare import bare
 from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.sampler import VERSION
-from policies.engine.schedule import Draw, Watch
 from policies.engine.trial import agree
-from policies.vocabulary import Growing, Vocabulary
+from policies.loaded import Loaded
+from policies.vocabulary import Vocabulary
 from search.errors import ConfigError, PolicyError
-from search.types import Boundary, Cost, Finish, Prefix, Reply, Request, Sampling, Segment, WeighingBoundary
+from search.types import Cost, Finish, Prefix, Reply, Request, Segment
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Embedded:
     budget: int = 2048
     speculate: str | Sequence[str] | None = None
     draft: str | None = None
-    _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
+    _loaded: list[Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in load.DTYPES:
@@ -87,7 +87,7 @@ class Embedded:
         loaded = self._loaded.pop()
         await asyncio.to_thread(loaded.engine.close)
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> Loaded:
         path = Path(self.model)
         config = load.settings(path)
         tokenizer = load.tokenizer(path)
@@ -96,14 +96,14 @@ class Embedded:
         guesses = speculation.build(self.speculate, self.draft, model, tokenizer, self.threads)
         memory = load.size_in_bytes(self.memory)
         engine = Engine(model, memory, self.rows, self.budget, self.max_context, self.threads, guesses)
-        return _Loaded(engine, Vocabulary(tokenizer, self.model), load.end_tokens(path, config, tokenizer))
+        return Loaded(engine, Vocabulary(tokenizer, self.model), load.end_tokens(path, config, tokenizer))
 
     def front(self) -> Embedded:
         """The same policy without its weights: it prompts, writes and reads text, and draws nothing."""
         return bare(self)
 
     @property
-    def _ready(self) -> _Loaded:
+    def _ready(self) -> Loaded:
         if not self._loaded:
             raise PolicyError(f"{self.model} is not loaded: use it inside `async with`")
         return self._loaded[0]
@@ -152,6 +152,7 @@ class Embedded:
         if limit < 1:
             cut = Segment((), "", (), Finish.LENGTH)
             return Reply((cut,) * len(request.seeds), Cost(policy_calls=1))
+        watch, alert = loaded.watch(sampling)
         drawn = await loaded.engine.sample(
             ids,
             request.seeds,
@@ -160,7 +161,8 @@ class Embedded:
             top_p=sampling.top_p,
             limit=limit,
             ends=loaded.ends,
-            watch=loaded.watch(sampling),
+            watch=watch,
+            alert=alert,
             owner=_owner(request.prefix),
         )
         tally = drawn.tally
@@ -179,13 +181,11 @@ class Embedded:
         loaded = self._ready
         if len(ids) >= loaded.engine.context:
             raise PolicyError(f"{len(ids)} tokens fill the context of {loaded.engine.context}: none can follow")
-        outputs = await loaded.engine.read(ids, len(ids) - 1, owner=owner)
-        logprobs = outputs.values[-1, : len(loaded.vocabulary)].log_softmax(-1)
-        best = logprobs.sort(descending=True, stable=True)
-        listed = zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True)
-        tally = outputs.tally
+        size = self.vocabulary_size()
+        listed = await loaded.engine.likeliest(ids, min(top, size), among=size, owner=owner)
+        tally = listed.tally
         cost = Cost(1, tally.prefilled, tally.reused, policy_calls=1, seconds=tally.seconds)
-        return Reply(tuple(loaded.listed(ids, token, logprob) for token, logprob in listed), cost)
+        return Reply(loaded.listed(ids, listed.tokens, listed.logprobs), cost)
 
     async def logprobs(
         self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]
@@ -237,60 +237,6 @@ class Embedded:
         """A hint: nothing will continue `prefix`; what is held for its last step alone is freed at once."""
         last = prefix.steps[-1] if prefix.steps else prefix.prompt
         self._ready.engine.release(prefix.tokens, len(prefix.tokens) - len(last.tokens))
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    engine: Engine
-    vocabulary: Vocabulary
-    ends: frozenset[int]
-
-    def ids(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        if not tokens:
-            raise PolicyError("a prefix without token ids cannot be continued by an embedded model")
-        if not 0 <= min(tokens) <= max(tokens) < self.engine.vocabulary:
-            raise PolicyError(f"the prefix has ids beyond this model's vocabulary of {self.engine.vocabulary}")
-        return tokens
-
-    @property
-    def end_texts(self) -> list[str]:
-        """The end-of-sequence tokens as a template writes them."""
-        tokenizer = self.vocabulary.tokenizer
-        return [tokenizer.convert_ids_to_tokens(i) for i in sorted(self.ends)]
-
-    def listed(self, before: tuple[int, ...], token: int, logprob: float) -> Segment:
-        """One token as a segment; its text is what it adds to that of `before`."""
-        if token in self.ends:
-            return Segment((token,), "", (logprob,), Finish.EMPTY)
-        growing = Growing(self.vocabulary)
-        for known in before[-4:]:  # a character has four bytes at most
-            growing.add(known)
-        held = len(growing.text)
-        growing.add(token)
-        return Segment((token,), growing.text[held:], (logprob,))
-
-    def watch(self, sampling: Sampling) -> Callable[[], Watch] | None:
-        boundary = sampling.until
-        if isinstance(boundary, WeighingBoundary):
-            remedy = "the embedded engine tells a boundary no log-probabilities while it draws: take another boundary"
-            raise ConfigError("steps.until", boundary, remedy)
-        return None if boundary is None else lambda: _watcher(self.vocabulary, boundary)
-
-    def segment(self, draw: Draw) -> Segment:
-        ended = draw.finish == "end"
-        text = self.vocabulary.text(draw.tokens[:-1] if ended else draw.tokens)
-        finish = {"stop": Finish.STEP, "length": Finish.LENGTH, "end": Finish.END if text else Finish.EMPTY}
-        return Segment(draw.tokens, text, draw.logprobs, finish[draw.finish])
-
-
-def _watcher(vocabulary: Vocabulary, boundary: Boundary) -> Watch:
-    growing = Growing(vocabulary)
-
-    def watch(token: int) -> bool:
-        growing.add(token)
-        return boundary.ends(growing.text, growing.tokens)
-
-    return watch
 
 
 def _owner(prefix: Prefix) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search.errors import ConfigError
@@ -72,11 +72,17 @@ class Growing:
         self.text = ""
         self.tokens = 0
 
+    @property
+    def cut(self) -> bool:
+        """Whether it ends inside a character."""
+        return self._held
+
     def add(self, token: int) -> None:
         self.tokens += 1
-        if token >= len(self._vocabulary):
+        texts = self._vocabulary.texts
+        if token >= len(texts):
             return
-        whole = self._vocabulary.texts[token]
+        whole = texts[token]
         if whole is not None and not self._held:
             self.text += whole
             return
@@ -84,6 +90,16 @@ class Growing:
             self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.text += self._decoder.decode(self._vocabulary.pieces[token])
         self._held = bool(self._decoder.getstate()[0])
+
+
+def added(vocabulary: Vocabulary, before: Sequence[int], token: int) -> str:
+    """What `token` adds to the text of `before`."""
+    growing = Growing(vocabulary)
+    for known in before[-4:]:  # a character has four bytes at most
+        growing.add(known)
+    held = len(growing.text)
+    growing.add(token)
+    return growing.text[held:]
 
 
 def _whole(piece: bytes) -> str | None:

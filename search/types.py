@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import chain as chained
 from typing import Literal, Protocol, runtime_checkable
 
 from search.errors import ConfigError
@@ -102,7 +103,7 @@ class Prefix:
     @property
     def tokens(self) -> tuple[int, ...]:
         """Prompt and steps; exactly what was fed and sampled."""
-        return tuple(token for segment in (self.prompt, *self.steps) for token in segment.tokens)
+        return tuple(chained.from_iterable(segment.tokens for segment in (self.prompt, *self.steps)))
 
     @property
     def reply(self) -> tuple[Segment, ...]:
@@ -180,9 +181,19 @@ class Cost:
     passes: int = 0  # sequences read by a verifier ("PRM passes")
     read: int = 0  # tokens computed by a verifier
     seconds: float = 0.0  # model time attributed to the calls
+    speculated: int = 0  # tokens sampled before anybody asked, and then not asked for; not in `generated`
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Cost(  # field by field: this runs for every request
+            self.generated + other.generated,
+            self.prefilled + other.prefilled,
+            self.reused + other.reused,
+            self.drafted + other.drafted,
+            self.policy_calls + other.policy_calls,
+            self.passes + other.passes,
+            self.read + other.read,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

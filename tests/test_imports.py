@@ -91,7 +91,7 @@ def test_algorithms_know_neither_schedules_nor_each_other(path):
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "policies")], ids=name)
 def test_policies_take_from_search_only_what_crosses_the_seam(path):
-    open_doors = ("types", "ports", "errors", "contract", "batching", "steps")
+    open_doors = ("types", "ports", "errors", "contract", "batching", "steps", "seeds")
     for module, node in imported(parse(path)):
         if module.startswith("search"):
             assert module.split(".")[1] in open_doors, f"{name(path)}:{node.lineno} imports {module}"

@@ -15,8 +15,7 @@ from typing import NamedTuple, Self
 import torch
 
 from policies.engine import load
-from policies.engine.schedule import Tally
-from policies.engine.worker import Outputs
+from policies.engine.calls import Outputs, Tally
 from search.errors import ConfigError, VerifierError
 from search.types import Cost, Prefix, Verdict
 from verifiers.combine import HOW

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from policies.engine import load
-from policies.engine.worker import Outputs
+from policies.engine.calls import Outputs
 from search.errors import ConfigError, VerifierError
 from search.types import Cost, Prefix, Verdict
 from verifiers.combine import HOW

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from policies.engine import load
+from policies.engine.calls import Outputs
 from policies.engine.engine import Engine
 from policies.engine.trial import agree
-from policies.engine.worker import Outputs
 from policies.vocabulary import Vocabulary
 from search.errors import ConfigError, PolicyError, VerifierError
 from search.types import Cost, Finish, Prefix, Segment, Verdict, chain

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from policies.engine import load
-from policies.engine.worker import Outputs
+from policies.engine.calls import Outputs
 from search.errors import ConfigError
 from search.types import Cost, Prefix, Verdict
 from verifiers.reading import Layout, Reading

@@ -26,9 +26,10 @@ from experiments.benchmarks.generate import Generate
 from experiments.item import cut
 from experiments.tasks.reference import Arithmetic, Countdown
 from policies.embedded import Embedded
+from policies.engine.calls import Call
 from policies.engine.kv import KV
 from policies.engine.load import language_model
-from policies.engine.schedule import Call, Scheduler
+from policies.engine.schedule import Scheduler
 from policies.engine.worker import Worker
 from policies.tiny import checkpoint
 from search.algorithms.beam import Beam

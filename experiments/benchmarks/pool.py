@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from experiments.benchmarks.figure import Figure, measured
 from experiments.item import Item, cut
@@ -62,18 +64,36 @@ async def together(policy: Policy, requests: Sequence[Request]) -> None:
     await asyncio.gather(*(policy.sample([request]) for request in requests))
 
 
-async def overhead() -> list[float]:
-    """Time of 32 draws of 96 tokens through a pool of one process, over that in this process; pairs in turn."""
+def processor() -> float:
+    """Seconds of processor time of this process and of its children, living or not."""
+    ended = os.times()
+    total = ended.user + ended.system
+    for thread in Path("/proc/self/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+async def overhead() -> tuple[list[float], list[float]]:
+    """Of 32 draws of 96 tokens: time through a pool of one process over that in this process, and processor time.
+
+    Which of the two comes first changes from pair to pair.
+    """
     sampling = Sampling(max_tokens=TOKENS)
     async with MODEL() as here, Local(replicas=1).policy(MODEL) as pooled:
         prompts = [Prefix(here.prompt(Arithmetic().messages(item))) for item in cut(Arithmetic().items(), ROWS)]
 
-        ratios = []
-        for seed in range(REPEATS + 1):
+        pairs = []
+        for seed in range(2 * REPEATS + 1):
             requests = [Request(prompt, sampling, (seed,)) for prompt in prompts]
-            inside = await seconds(partial(together, here, requests))
-            ratios.append(await seconds(partial(together, pooled, requests)) / inside)
-    return ratios[1:]  # the first pair warms both
+            took = {}
+            for policy in (here, pooled) if seed % 2 else (pooled, here):
+                before = processor()
+                wall = await seconds(partial(together, policy, requests))
+                took[policy is pooled] = wall, processor() - before
+            pairs.append([took[True][i] / took[False][i] for i in (0, 1)])
+    return [pair[0] for pair in pairs[1:]], [pair[1] for pair in pairs[1:]]  # the first pair warms both
 
 
 async def per_request() -> list[float]:
@@ -97,7 +117,11 @@ async def speedup() -> list[float]:
         work = {front: partial(together, front, requests) for front in (one, two)}
         await work[one]()
         await work[two]()
-        return [await seconds(work[one]) / await seconds(work[two]) for _ in range(REPEATS)]
+        found = []
+        for repeat in range(2 * REPEATS):
+            took = {front: await seconds(work[front]) for front in ((one, two) if repeat % 2 else (two, one))}
+            found.append(took[one] / took[two])
+        return found
 
 
 async def hits(replicas: int, seed: int, scattered: bool = False) -> float:
@@ -126,7 +150,9 @@ async def affinity() -> list[tuple[float, float, float]]:
 def figures() -> Iterator[Figure]:
     """`pool.overhead`, `pool.speedup_2`, `pool.affinity_hit_ratio`, and what stands beside them."""
     note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one process over none"
-    yield measured("pool.overhead", "ratio", note, asyncio.run(overhead()))
+    wall, processors = asyncio.run(overhead())
+    yield measured("pool.overhead", "ratio", note, wall)
+    yield measured("pool.processor_overhead", "ratio", "processor time of the same, replicas included", processors)
     yield measured("pool.us_per_request", "us", "Python in the pool, instant replicas", asyncio.run(per_request()))
     note = "a policy that computes in Python: time with one process over that with two"
     yield measured("pool.speedup_2", "ratio", note, asyncio.run(speedup()))

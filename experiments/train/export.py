@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import GenerationConfig, Qwen2Config
 
 from experiments.train.model import Model
-from experiments.train.tokenizer import END, PAD, build
+from experiments.train.tokenizer import END, PAD, save
 
 
 def config(model: Model) -> Qwen2Config:
@@ -31,6 +31,6 @@ def export(model: Model, folder: Path) -> None:
     config(model).save_pretrained(folder)
     weights = {name: p.detach().to("cpu", torch.bfloat16).contiguous() for name, p in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    build().save_pretrained(folder)
+    save(folder)
     if not model.shape.score_head:
         GenerationConfig(eos_token_id=END, pad_token_id=PAD).save_pretrained(folder)

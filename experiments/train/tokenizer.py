@@ -6,7 +6,9 @@ encoded and decodes to itself; text outside the domain falls back to bytes.
 
 from __future__ import annotations
 
+import json
 from functools import reduce
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -19,6 +21,15 @@ TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>{{ m['content'] }}<|end|>"
     "{% else %}<|user|>{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+LOADED = "tokenization.AsWritten"
+LOADER = '''"""The class that `trust_remote_code` loads; without trust, the library's own class of this kind is."""
+
+from transformers import PreTrainedTokenizerFast
+
+
+class AsWritten(PreTrainedTokenizerFast):
+    """A tokenizer just as tokenizer.json has it."""
+'''
 
 
 def build() -> PreTrainedTokenizerFast:
@@ -50,6 +61,20 @@ def build() -> PreTrainedTokenizerFast:
     fast.add_special_tokens({"additional_special_tokens": ["<|user|>", "<|assistant|>"]})
     fast.chat_template = TEMPLATE
     return fast
+
+
+def save(folder: Path) -> None:
+    """Writes the tokenizer so that `AutoTokenizer`, and every server that uses it, loads it as it is.
+
+    For models of type qwen2, transformers 5 takes the class of a folder's tokenizer_config.json for a mistake, and puts
+    Qwen2's splitting in the place of the file's; a folder that brings a class of its own is believed.
+    """
+    build().save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "auto_map": {"AutoTokenizer": [None, LOADED]}}
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "tokenization.py").write_text(LOADER, encoding="utf-8")
 
 
 def _numbers() -> dict[int, int]:

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
+from policies.engine.calls import Call, Drawn, Listed, Outputs, Watch
 from policies.engine.kv import KV
 from policies.engine.load import Model
-from policies.engine.schedule import Call, Scheduler, Watch
+from policies.engine.schedule import Scheduler
 from policies.engine.speculate import Speculation
-from policies.engine.worker import Drawn, Outputs, Worker
+from policies.engine.worker import Worker
 from search.errors import ConfigError, PolicyError
 
 
@@ -100,9 +101,10 @@ class Engine:
         limit: int,
         ends: frozenset[int] = frozenset(),
         watch: Callable[[], Watch] | None = None,
+        alert: Collection[int] | None = None,
         owner: Hashable = None,
     ) -> Drawn:
-        """One draw after `ids` per seed; see `schedule.Call` for the arguments. Draws of several owners take turns.
+        """One draw after `ids` per seed; see `calls.Call` for the arguments. Draws of several owners take turns.
 
         Raises:
             PolicyError: prompt and limit do not fit the context, the engine is closed, or a forward failed.
@@ -111,9 +113,25 @@ class Engine:
         call = Call(
             tuple(ids), self._future(), tuple(seeds), temperature, top_k, top_p, limit, ends, watch, owner=owner
         )
+        call.alert = () if watch is None else alert
         if not call.seeds:
             return Drawn((), call.tally)
         call.draws = [None] * len(call.seeds)
+        return await self._ask(call)
+
+    async def likeliest(
+        self, ids: Sequence[int], top: int, *, among: int | None = None, owner: Hashable = None
+    ) -> Listed:
+        """The `top` likeliest of the first `among` ids (None: of all) to come after `ids`; it runs beside the draws.
+
+        Raises:
+            PolicyError: as `sample`; or `top` is not in 1 .. `among`.
+        """
+        self._check(ids, 1)
+        among = self.vocabulary if among is None else among
+        if not 1 <= top <= among <= self.vocabulary:
+            raise PolicyError(f"{top} of {among} tokens cannot be listed in a vocabulary of {self.vocabulary}")
+        call = Call(tuple(ids), self._future(), (0,), limit=1, owner=owner, top=top, among=among, draws=[None])
         return await self._ask(call)
 
     async def read(

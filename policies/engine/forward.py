@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from policies.engine.attention import Group, Plan
+from policies.engine.calls import Prefill, lines
 from policies.engine.growth import Draft
 from policies.engine.load import Model
-from policies.engine.schedule import Prefill, Scheduler
+from policies.engine.schedule import Scheduler
 
 BLOCK = 64  # running rows that attend together
 
@@ -29,31 +30,44 @@ def forward(model: Model, schedule: Scheduler, draft: Draft | None = None) -> Co
 
     A `draft` adds guesses of what follows the running rows' tokens.
     """
+    chunks = schedule.chunks()
+    # most prompts of a search are a path of which but the last token is known: those are laid out like running rows
+    last = [job for job in chunks if job.like_a_row]
     # neighbours of like size share a group, so that little of it is padding
-    jobs = sorted(schedule.chunks(), key=_bucket)
-    if not jobs and not schedule.running:
+    jobs = sorted((job for job in chunks if not job.like_a_row), key=_bucket)
+    if not chunks and not schedule.running:
         return None
     ids: list[np.ndarray] = []
     positions: list[np.ndarray] = []
     write: list[np.ndarray] = []
     groups: list[Group] = []
-    at = 0
+    begun = 0
     device, dtype_index = model.device, np.int64
+    rows: np.ndarray = np.empty(0, dtype_index)
     if draft is not None:
-        at = draft.lay(schedule, ids, positions, write, groups)
+        begun = draft.lay(schedule, ids, positions, write, groups)
     elif schedule.running:
         rows, tokens, slots = schedule.feed()
-        seen = schedule.length[rows] - 1
         ids.append(tokens)
-        positions.append(seen)
         write.append(slots)
-        at = len(rows)
+        begun = len(rows)
+    at = begun - len(rows)  # where the tokens of `rows` begin
+    if last:
+        own = lines([job.rows[0] for job in last])
+        ids.append(np.fromiter((job.call.ids[-1] for job in last), dtype_index, len(last)))
+        known = np.fromiter((job.cached == len(job.slots) for job in last), bool, len(last))
+        write.append(np.where(known, 0, schedule.table[own, schedule.length[own] - 1]))
+        rows = np.concatenate((rows, own))
+    if len(rows):
+        seen = schedule.length[rows] - 1
+        positions.append(seen)
         # blocks of rows: what a block reads stays in the processor's cache between gathering and attending
-        for begin in range(0, at, BLOCK):
-            block, last = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
-            table = schedule.table[block, : int(last.max()) + 1]
-            groups.append(_group(np.arange(begin, begin + len(block)), table, last[:, None], begin, device))
-    begun = at
+        for begin in range(0, len(rows), BLOCK):
+            block, ends = rows[begin : begin + BLOCK], seen[begin : begin + BLOCK]
+            table = schedule.table[block, : int(ends.max()) + 1]
+            where = np.arange(at, at + len(block))
+            groups.append(_group(where, table, ends[:, None], at, device))
+            at += len(block)
     for _, bucket in groupby(jobs, key=_bucket):
         some = list(bucket)
         new = max(job.chunk for job in some)
@@ -80,7 +94,7 @@ def forward(model: Model, schedule: Scheduler, draft: Draft | None = None) -> Co
         use_cache=False,
         plan=plan,
     ).last_hidden_state[0]
-    return Computed(hidden, begun, jobs)
+    return Computed(hidden, begun, last + jobs)
 
 
 def _bucket(job: Prefill) -> int:

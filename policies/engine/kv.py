@@ -22,7 +22,11 @@ FREE, LENT, HELD = 0, 1, 2
 
 
 class Edge:
-    """A run of tokens below `parent`; a node of the radix tree together with the edge that leads to it."""
+    """A run of tokens below `parent`; a node of the radix tree together with the edge that leads to it.
+
+    `locks` counts its own and one for each child that has some. `used` is when it was last used; those above it were
+    used no earlier, whatever theirs say: they get it when it goes.
+    """
 
     __slots__ = ("children", "locks", "parent", "slots", "tokens", "used")
 
@@ -33,10 +37,11 @@ class Edge:
 
 
 class Match(NamedTuple):
-    """The longest cached prefix: its deepest edge (perhaps matched in part) and its slots, one per token."""
+    """The longest cached prefix: its deepest edge, of which it covers `inside` tokens, and its slots, one per token."""
 
     edge: Edge
     slots: np.ndarray  # int64 [length]
+    inside: int
 
 
 class Inserted(NamedTuple):
@@ -57,6 +62,7 @@ class KV:
         data: [layers, slots + 1, 2, heads, width]; keys at index 0, values at 1.
         ready: bool [slots + 1]; whether a slot's contents are computed, or will be in the forward being planned.
         ends: final hidden states, by slot, of tokens at which a prompt ended: sampling there again costs no forward.
+            Of the latest `slots` / 64 (256 at least), so that they take little beside the keys and values.
     """
 
     def __init__(self, layers: int, heads: int, width: int, slots: int, dtype: torch.dtype, device: str = "cpu"):
@@ -89,39 +95,46 @@ class KV:
 
     def match(self, ids: Sequence[int]) -> Match:
         """The longest prefix of `ids` in the tree (pure); valid until the next mutation unless locked."""
-        edge, at, found = self.root, 0, []
+        edge, at, same, found = self.root, 0, 0, []
         while at < len(ids) and (child := edge.children.get(ids[at])) is not None:
             same = _common(child.tokens, ids, at)
             edge, at = child, at + same
             found.append(child.slots[:same])
             if same < len(child.tokens):
                 break
-        return Match(edge, np.concatenate(found) if found else np.empty(0, np.int64))
+        return Match(edge, np.concatenate(found) if found else np.empty(0, np.int64), same)
+
+    def fork(self, match: Match) -> Edge:
+        """The edge that ends where a match does; one is split if none does (mutates)."""
+        inside = match.inside < len(match.edge.tokens)
+        return self._split(match.edge, match.inside) if inside else match.edge
 
     def lock(self, edge: Edge) -> None:
-        """Protect `edge` and all above it from eviction, once more (mutates counts only); marks them as used now."""
+        """Protect `edge` and all above it from eviction, once more (mutates counts only); marks it as used now."""
         self._clock += 1
+        edge.used = self._clock
         for e in _up(edge):
-            e.used = self._clock
             e.locks += 1
-            if e.locks == 1:
-                self.locked += len(e.tokens)
+            if e.locks > 1:  # what is above is locked through this one already
+                return
+            self.locked += len(e.tokens)
 
     def unlock(self, edge: Edge) -> None:
         """Undo one `lock` of the same edge (mutates counts only)."""
         for e in _up(edge):
             e.locks -= 1
-            if e.locks == 0:
-                self.locked -= len(e.tokens)
+            if e.locks:
+                return
+            self.locked -= len(e.tokens)
 
-    def insert(self, ids: Sequence[int], slots: np.ndarray) -> Inserted:
+    def insert(self, ids: Sequence[int], slots: np.ndarray, below: Edge | None = None) -> Inserted:
         """Hold `ids`; `slots` (one per id) pass to the tree where it has no own (mutates; the result is not locked).
 
         Slots that are already the tree's are recognised; lent slots for tokens which the tree holds elsewhere come
-        back as `spare` and stay lent.
+        back as `spare` and stay lent. With `below`, `ids` and `slots` are what follows the end of that edge.
         """
         self._clock += 1
-        edge, at, spare = self.root, 0, []
+        edge, at, spare = below or self.root, 0, []
         while at < len(ids):
             child = edge.children.get(ids[at])
             if child is None:
@@ -136,19 +149,25 @@ class KV:
                 child = self._split(child, same)
             own, given = child.slots, slots[at : at + same]
             spare.append(given[given != own])
-            child.used = self._clock
             edge, at = child, at + same
+        edge.used = self._clock
         return Inserted(edge, np.concatenate(spare) if spare else np.empty(0, np.int64))
 
     def _split(self, tail: Edge, at: int) -> Edge:
         # The tail stays the same object, so whoever locked it still unlocks the whole path.
         head = Edge(tail.tokens[:at], tail.slots[:at], tail.parent, tail.used)
-        head.locks = tail.locks
+        head.locks = 1 if tail.locks else 0
         assert tail.parent is not None
         tail.parent.children[head.tokens[0]] = head
         tail.tokens, tail.slots, tail.parent = tail.tokens[at:], tail.slots[at:], head
         head.children[tail.tokens[0]] = tail
         return head
+
+    def mark(self, slot: int, state: torch.Tensor) -> None:
+        """A prompt ended at `slot`, with this final hidden state (mutates)."""
+        self.ends[slot] = state
+        if len(self.ends) > max(256, self.slots // 64):
+            del self.ends[next(iter(self.ends))]
 
     def take(self, count: int) -> np.ndarray:
         """Lend `count` slots, evicting what is needed (mutates).
@@ -200,7 +219,7 @@ class KV:
 
         What is in use stays, and is the first to be evicted once it is not.
         """
-        edge, slots = self.match(ids)
+        edge, slots, _ = self.match(ids)
         end = freed = 0
         for e in _up(edge):
             end += len(e.tokens)
@@ -210,8 +229,9 @@ class KV:
             start = end - len(edge.tokens)
             if start < keep:
                 self._split(edge, keep - start)  # `edge` is now what lies beyond
+            assert edge.parent is not None
             if edge.locks:
-                edge.used = 0
+                edge.parent.used, edge.used = max(edge.parent.used, edge.used), 0
                 break
             freed += len(edge.tokens)
             end -= len(edge.tokens)
@@ -221,6 +241,7 @@ class KV:
     def _drop(self, edge: Edge) -> Edge:
         assert edge.parent is not None
         del edge.parent.children[edge.tokens[0]]
+        edge.parent.used = max(edge.parent.used, edge.used)
         self.held -= len(edge.tokens)
         self.give(edge.slots)
         return edge.parent
@@ -242,7 +263,7 @@ class KV:
         for edge in self._edges():
             assert edge.tokens and len(edge.tokens) == len(edge.slots), "an edge holds one slot per token"
             assert edge.parent is not None and edge.parent.children[edge.tokens[0]] is edge, "links agree"
-            assert edge.locks >= sum(child.locks for child in edge.children.values()) >= 0, "locks cover the path"
+            assert edge.locks >= sum(child.locks > 0 for child in edge.children.values()), "locks cover the path"
             held.extend(edge.slots.tolist())
             locked += len(edge.tokens) if edge.locks else 0
         free = self._free[: self._left].tolist()

@@ -131,3 +131,23 @@ def sample(logits: torch.Tensor, numbers: Numbers) -> Sampled:
     if not np.isfinite(logprobs).all():
         raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")
     return Sampled(tokens.cpu().numpy(), np.where(greedy, 0.0, np.minimum(logprobs, 0.0)))
+
+
+def likeliest(logits: torch.Tensor, top: int, among: int) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """The `top` likeliest of the first `among` ids, likeliest first, the lower id first where equal; for each row of
+    `logits` [R, V] the ids and their log-probabilities (nats at temperature 1, normalised over the first `among`).
+
+    Raises:
+        PolicyError: a row's logits are not finite.
+    """
+    values = logits[:, :among].float().log_softmax(-1)
+    # one more than is asked, to see whether the choice between equal ones matters: topk makes it as it likes
+    best = values.topk(min(top + 1, among))
+    logprobs, ids = best.values.double().cpu().numpy(), best.indices.cpu().numpy()
+    if not np.isfinite(logprobs[:, 0]).all():
+        raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")
+    for r in np.flatnonzero((logprobs[:, :-1] == logprobs[:, 1:]).any(-1)):
+        line = values[r].double().cpu().numpy()
+        ids[r] = np.argsort(-line, kind="stable")[: ids.shape[1]]
+        logprobs[r] = line[ids[r]]
+    return [(tuple(i[:top]), tuple(p[:top])) for i, p in zip(ids.tolist(), logprobs.tolist(), strict=True)]

@@ -9,103 +9,18 @@ the rest, in the same forward or after it.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
-from policies.engine.kv import KV, Edge
+from policies.engine.calls import Call, Prefill, Row, lines
+from policies.engine.kv import KV, Edge, Match
 from policies.engine.turns import Turns
 
+__all__ = ["TURN", "Call", "Prefill", "Row", "Scheduler", "lines"]
+
 TURN = 16  # draws of one call that are admitted before another owner has a turn
-
-Watch = Callable[[int], bool]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a call cost: prompt tokens computed and found, tokens sampled and guessed, seconds of model time."""
-
-    prefilled: int = 0
-    reused: int = 0
-    generated: int = 0
-    drafted: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Draw:
-    """One sampled continuation; `finish` is "end" (an end token, the last of `tokens`), "stop" or "length"."""
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish: str
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """What is asked of the engine, and how far it is.
-
-    Attributes:
-        ids: the prompt, at least one token.
-        limit: tokens in a draw; the prompt and a draw fit the context.
-        watch: makes one watcher per draw; told each token but end tokens, it says whether the draw stops there.
-        start: for a reading call, the first position whose head output is wanted; -1 for a sampling call.
-        targets: a reading call with targets wants log-probabilities instead of the head's output: of the target at
-            each position, one per position read, and of the likeliest token there.
-        owner: who shares the engine with whom; owners take turns.
-    """
-
-    ids: tuple[int, ...]
-    future: asyncio.Future[Any]
-    seeds: tuple[int, ...] = ()
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    limit: int = 0
-    ends: frozenset[int] = frozenset()
-    watch: Callable[[], Watch] | None = None
-    start: int = -1
-    targets: tuple[int, ...] = ()
-    owner: Hashable = None
-    draws: list[Draw | None] = field(default_factory=list)
-    begun: int = 0  # draws admitted
-    tally: Tally = field(default_factory=Tally)
-    over: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A draw that runs; `index` is its line in the scheduler's tables."""
-
-    call: Call
-    draw: int
-    index: int
-    edge: Edge
-    watch: Watch | None
-
-
-@dataclass(slots=True, eq=False)
-class Prefill:
-    """Prompt tokens to compute: ids[done:], some per forward; then `rows` draw their first token.
-
-    Attributes:
-        slots: int64 [len(ids)], where each token's keys and values are or will be.
-        cached: tokens found in the tree; those from `done` on are computed again for their output only.
-    """
-
-    call: Call
-    slots: np.ndarray
-    cached: int
-    done: int
-    edge: Edge
-    rows: list[Row] = field(default_factory=list)
-    outputs: list[torch.Tensor] = field(default_factory=list)
-    chunk: int = 0  # tokens in the forward being planned
 
 
 class Scheduler:
@@ -144,7 +59,7 @@ class Scheduler:
             self.waiting.served(wholly=call.begun == len(call.seeds))
 
     def _admit_reading(self, call: Call) -> bool:
-        job = self._open(call, call.start, 0)
+        job = self._open(call, self.kv.match(call.ids), call.start, 0)
         if job is None:
             return False
         call.tally.reused += job.done
@@ -163,12 +78,12 @@ class Scheduler:
         job = self._by_end.get(end) if whole else None
         first = call.begun == 0
         if hidden is None and job is None:
-            job = self._open(call, size - 1, call.limit - 1)
+            job = self._open(call, match, size - 1, call.limit - 1)
             if job is None:
                 return False
             computed, edge = size - job.done, job.edge
         else:
-            computed, edge = 0, kv.insert(call.ids, match.slots).edge  # split where the prompt ends
+            computed, edge = 0, kv.fork(match)
         if first or computed:
             call.tally.prefilled += computed
             call.tally.reused += size - computed
@@ -185,20 +100,22 @@ class Scheduler:
         kv.unlock(edge)
         return call.begun > before
 
-    def _open(self, call: Call, first: int, more: int) -> Prefill | None:
+    def _open(self, call: Call, match: Match, first: int, more: int) -> Prefill | None:
         """A prefill of the call's prompt with outputs from position `first` on; None if it and `more` do not fit."""
         kv, ids = self.kv, call.ids
-        found = kv.match(ids).slots
-        cached = len(found)
-        shared = kv.insert(ids[:cached], found).edge  # splits where the match ends, so that the lock covers no more
-        kv.lock(shared)
-        if kv.available - self.promised < len(ids) - cached + more:
-            kv.unlock(shared)
-            return None
-        slots = np.concatenate((found, kv.take(len(ids) - cached)))
-        edge = kv.insert(ids, slots).edge
+        cached = len(match.slots)
+        edge = kv.fork(match)  # so that the lock covers no more
         kv.lock(edge)
-        kv.unlock(shared)
+        if kv.available - self.promised < len(ids) - cached + more:
+            kv.unlock(edge)
+            return None
+        slots = match.slots
+        if cached < len(ids):
+            new = kv.take(len(ids) - cached)
+            slots, shared = np.concatenate((slots, new)), edge
+            edge = kv.insert(ids[cached:], new, shared).edge
+            kv.lock(edge)
+            kv.unlock(shared)
         job = Prefill(call, slots, cached, min(cached, first), edge)
         self.prefills.append(job)
         self._by_end[int(slots[-1])] = job
@@ -242,7 +159,7 @@ class Scheduler:
 
     def feed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slots for the last drawn token of each running row: (row indices, tokens, slots), each [rows] (mutates)."""
-        rows = np.fromiter((row.index for row in self.running), np.int64, len(self.running))
+        rows = lines(self.running)
         slots = self.kv.take(len(rows))
         self.promised -= len(rows)
         self.table[rows, self.length[rows]] = slots
@@ -250,27 +167,47 @@ class Scheduler:
         self.kv.ready[slots] = True
         return rows, self.tokens[rows, self.count[rows] - 1], slots
 
+    def sort(self) -> None:
+        """Running rows by length, so that those that attend together hold little padding (mutates)."""
+        length = self.length[lines(self.running)]
+        if (length[:-1] > length[1:]).any():
+            self.running = [self.running[i] for i in np.argsort(length, kind="stable").tolist()]
+
     def close(self, job: Prefill, hidden: torch.Tensor) -> None:
         """A prefill is computed; `hidden` [H] is its last token's state (mutates)."""
         self.prefills.remove(job)
         if self._by_end.get(end := int(job.slots[-1])) is job:
             del self._by_end[end]
         if job.call.start < 0:
-            self.kv.ends[end] = hidden.clone()  # a view would keep the whole forward's output
+            self.kv.mark(end, hidden.clone())  # a view would keep the whole forward's output
         self.kv.unlock(job.edge)
+
+    def ending(self, row: Row, first: int, count: int) -> tuple[str, int]:
+        """Whether and how the draw ends within its tokens first .. count - 1 ("" if not), and how many are taken.
+
+        Tells the row's watcher what it has to know (mutates).
+        """
+        call, watch, i = row.call, row.watch, row.index
+        for taken, token in enumerate(self.tokens[i, first:count].tolist(), first + 1):
+            if token in call.ends:
+                return "end", taken
+            if watch is not None and (call.alert is None or token in call.alert):
+                told, row.told = row.told, taken
+                if watch(self.tokens[i, told:taken].tolist(), self.logprobs[i, told:taken].tolist()):
+                    return "stop", taken
+        return "", count
 
     def end(self, row: Row, keep: bool) -> None:
         """A row leaves; what it drew and computed stays in the tree if `keep` (mutates)."""
         i, call, kv = row.index, row.call, self.kv
-        size, drawn = int(self.length[i]), int(self.count[i])
-        slots = self.table[i, :size].copy()
+        size, drawn, begun = int(self.length[i]), int(self.count[i]), len(call.ids)
+        slots = self.table[i, begun:size].copy()
         if keep:
-            ids = call.ids + tuple(self.tokens[i, : size - len(call.ids)].tolist())
-            kv.give(kv.insert(ids, slots).spare)
+            kv.give(kv.insert(tuple(self.tokens[i, : size - begun].tolist()), slots, row.edge).spare)
         else:
-            kv.give(slots[len(call.ids) :])
+            kv.give(slots)
         kv.unlock(row.edge)
-        self.promised -= int(self.limit[i]) - 1 - (size - len(call.ids))
+        self.promised -= int(self.limit[i]) - 1 - (size - begun)
         call.tally.generated += drawn
         call.tally.seconds += float(self.seconds[i])
         self._spare.append(i)

@@ -5,38 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from policies.engine.calls import Call, Draw, Drawn, Listed, Outputs, Prefill, Row, lines
 from policies.engine.forward import Computed, forward
 from policies.engine.growth import Draft
 from policies.engine.kv import KV
 from policies.engine.load import Model
-from policies.engine.sampler import Numbers, Sampled, sample
-from policies.engine.schedule import Call, Draw, Prefill, Row, Scheduler, Tally
+from policies.engine.sampler import Numbers, Sampled, likeliest, sample
+from policies.engine.schedule import Scheduler
 from policies.engine.speculate import Speculation
 from search.errors import PolicyError
 
 READ_AT_ONCE = 512  # positions whose head outputs are in memory together
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A sampling call's answer: draws in the order of its seeds."""
-
-    draws: tuple[Draw, ...]
-    tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """A reading call's answer: float32 [positions, C], on the CPU."""
-
-    values: torch.Tensor
-    tally: Tally
 
 
 class Worker:
@@ -110,48 +94,64 @@ class Worker:
         schedule.admit()
         draft = speculation.propose(schedule) if speculation else None
         computed = forward(self._model, schedule, draft)
-        rows, states = list(schedule.running), []
-        running = len(rows)
-        if schedule.fresh:
-            rows += [row for row, _ in schedule.fresh]
-            fresh = torch.stack([hidden for _, hidden in schedule.fresh])
-            schedule.fresh = []
-        else:
-            fresh = None
-        chunks: list[Prefill] = []
-        if computed is not None:
-            chunks = computed.prefills
-            states.append(computed.hidden[: computed.running])
-        if fresh is not None:
-            states.append(fresh)
-        if computed is not None:
-            self._advance(computed, rows, states)
-        lines = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        before = schedule.count[lines]
+        running = len(schedule.running)
+        rows, states = self._begin(computed)
+        drawing = len(rows) - sum(row.call.top > 0 for row in rows[running:])
+        chunks = [] if computed is None else computed.prefills
+        where = lines(rows)
+        before = schedule.count[where]
         if rows:
-            self._draw(rows, states[0] if len(states) == 1 else torch.cat(states), draft)
+            logits = self._model.head(states)
+            if drawing:
+                self._draw(rows[:drawing], logits, draft)
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
         spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
         for tally, count in work:
             tally.seconds += spent * count
         if rows:
-            schedule.seconds[lines] += spent
-            self._leave(rows, before)
+            schedule.seconds[where] += spent
+            self._leave(rows[:drawing], before[:drawing])
+            if drawing < len(rows):
+                self._list(rows[drawing:], logits[drawing - len(rows) :])
         if speculation is not None and computed is not None:
             others = len(computed.hidden) - computed.running
             took = speculation.clock() - watch
             # counted after the ends were found: what was drawn beyond them was for nothing
-            drew = int((schedule.count[lines] - before)[:running].sum())
+            drew = int((schedule.count[where] - before)[:running].sum())
             guessing = speculation.guessing
             speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
         read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
         self._answer([job for job in read if job.call.targets])
         self._answer([job for job in read if not job.call.targets])
 
-    def _advance(self, computed: Computed, rows: list[Row], states: list[torch.Tensor]) -> None:
-        """Book the prefills' progress; rows whose prompt is complete join `rows`, with their states."""
-        at = computed.running
+    def _begin(self, computed: Computed | None) -> tuple[list[Row], torch.Tensor]:
+        """All rows that get a token now, those that list tokens last, and the states [N, H] they get it from.
+
+        The states are first those of the running rows, or of their drafts' nodes, then one per further row. Books the
+        prefills' progress (mutates).
+        """
+        s = self._schedule
+        fresh, s.fresh = s.fresh, []
+        parts, kept, new = [], 0, []
+        if computed is not None:
+            parts.append(computed.hidden)
+            kept = computed.running
+            new = self._advance(computed)
+        if fresh:
+            begun = 0 if computed is None else len(computed.hidden)
+            parts.append(torch.stack([hidden for _, hidden in fresh]))
+            new = [(row, begun + i) for i, (row, _) in enumerate(fresh)] + new
+        states = torch.cat(parts) if len(parts) > 1 else parts[0] if parts else torch.empty(0)
+        if not new:
+            return list(s.running), states[:kept]
+        new.sort(key=lambda begun: begun[0].call.top > 0)
+        index = np.concatenate((np.arange(kept), np.fromiter((i for _, i in new), np.int64, len(new))))
+        return s.running + [row for row, _ in new], states.index_select(0, torch.from_numpy(index).to(states.device))
+
+    def _advance(self, computed: Computed) -> list[tuple[Row, int]]:
+        """Book the prefills' progress; the rows whose prompt is complete, and where in `hidden` it ends (mutates)."""
+        at, rows = computed.running, []
         for job in computed.prefills:
             hidden = computed.hidden[at : at + job.chunk]
             at += job.chunk
@@ -160,21 +160,20 @@ class Worker:
             job.done += job.chunk
             if job.done == len(job.slots):
                 self._schedule.close(job, hidden[-1])
-                if job.rows:
-                    rows += job.rows
-                    states.append(hidden[-1:].expand(len(job.rows), -1))
+                rows += [(row, at - 1) for row in job.rows]
+        return rows
 
-    def _draw(self, rows: list[Row], states: torch.Tensor, draft: Draft | None) -> None:
+    def _draw(self, rows: list[Row], logits: torch.Tensor, draft: Draft | None) -> None:
         """One token for each of `rows`; of rows with a draft, which come first, all that prove right and one more."""
         s = self._schedule
         some = rows if draft is None else rows[len(draft.rows) :]
-        lines = own = np.fromiter((row.index for row in some), np.int64, len(some))
+        index = own = lines(some)
         positions = s.count[own]
         if draft is not None:
-            lines = np.concatenate((draft.lines, own))
+            index = np.concatenate((draft.lines, own))
             positions = np.concatenate((s.count[draft.lines] + draft.ahead, positions))
-        logits = self._model.head(states)
-        numbers = Numbers(s.seed[lines], positions, s.temperature[lines], s.top_k[lines], s.top_p[lines])
+        logits = logits[: len(index)]
+        numbers = Numbers(s.seed[index], positions, s.temperature[index], s.top_k[index], s.top_p[index])
         sampled = sample(logits, numbers)
         if draft is not None and self._speculation is not None:
             at = len(draft.lines)
@@ -184,36 +183,51 @@ class Worker:
         s.logprobs[own, s.count[own]] = sampled.logprobs
         s.count[own] += 1
 
+    def _list(self, rows: list[Row], logits: torch.Tensor) -> None:
+        """Answers listing calls, one of `logits` [R, V] each (mutates)."""
+        alike: dict[tuple[int, int], list[int]] = {}
+        for i, row in enumerate(rows):
+            alike.setdefault((row.call.top, row.call.among), []).append(i)
+        for (top, among), some in alike.items():
+            chosen = logits if len(some) == len(rows) else logits[some]
+            for i, (tokens, logprobs) in zip(some, likeliest(chosen, top, among), strict=True):
+                self._schedule.end(rows[i], keep=True)
+                self._complete(rows[i].call, Listed(tokens, logprobs, rows[i].call.tally))
+
     def _leave(self, rows: list[Row], before: np.ndarray) -> None:
         """Rows that are complete leave the schedule; calls that are complete are answered.
 
         What was drawn since `before` (counts, [rows]) is looked at token by token: nothing after an end is kept.
         """
         s = self._schedule
-        i = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        after, limits = s.count[i].tolist(), s.limit[i].tolist()
-        latest = s.tokens[i, s.count[i] - 1].tolist()
+        i = lines(rows)
+        counts = s.count[i]
+        # what the loop does not look at: rows that drew one token, at which no draw of theirs can end
+        latest, spare = s.tokens[i, counts - 1].tolist(), s.limit[i] - counts
+        single = ((counts - before == 1) & (spare > 0)).tolist()
         stay: list[Row] = []
-        for row, first, count, limit, token in zip(rows, before.tolist(), after, limits, latest, strict=True):
+        for row, first, count, one, token in zip(rows, before.tolist(), counts.tolist(), single, latest, strict=True):
             call = row.call
             if call.over:  # another row of the same call failed just now
                 s.end(row, keep=False)
                 continue
-            run = [token] if count - first == 1 else s.tokens[row.index, first:count].tolist()
+            if one and call.alert is not None and token not in call.alert and token not in call.ends:
+                stay.append(row)
+                continue
             try:
-                finish, taken = _finish(row, run)
+                finish, taken = s.ending(row, first, count)
             except Exception as error:  # the watcher is the caller's code: its failure is the caller's alone
                 self._refuse(call, error)
                 s.end(row, keep=False)
                 continue
-            if taken < len(run):
-                count = first + taken
+            if taken < count:
+                count = taken
                 s.cut(row, count)
-            if not finish and count < limit:
+            if not finish and count < call.limit:
                 stay.append(row)
                 continue
             if finish == "stop" and self._speculation is not None:
-                self._speculation.stopped(run[taken - 1])
+                self._speculation.stopped(int(s.tokens[row.index, count - 1]))
             finish = finish or "length"
             call.draws[row.draw] = Draw(
                 tuple(s.tokens[row.index, :count].tolist()), tuple(s.logprobs[row.index, :count].tolist()), finish
@@ -226,6 +240,7 @@ class Worker:
         for row in stay:
             if row.call.over:
                 s.end(row, keep=False)
+        s.sort()
 
     def _refuse(self, call: Call, error: Exception) -> None:
         told = PolicyError(f"the rule that ends a draw failed: {type(error).__name__}: {error}")
@@ -255,17 +270,6 @@ class Worker:
         outputs = torch.cat(parts).cpu().split([sum(map(len, job.outputs)) for job in jobs])
         for job, values in zip(jobs, outputs, strict=True):
             self._complete(job.call, Outputs(values, job.call.tally))
-
-
-def _finish(row: Row, run: list[int]) -> tuple[str, int]:
-    """Whether and how the draw ends within its latest tokens ("" if it does not), and how many of them it has."""
-    ends, watch = row.call.ends, row.watch
-    for k, token in enumerate(run, 1):
-        if token in ends:
-            return "end", k
-        if watch is not None and watch(token):
-            return "stop", k
-    return "", len(run)
 
 
 def _settle(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -21,6 +21,7 @@ class Abilities:
         logprobs: "sampled" (of the distribution sampled from), "raw" (at temperature 1, whatever was drawn at), or "".
         seeds: bits of a seed, 63 or 31; 0 where equal seeds do not give equal draws.
         n: whether a request may ask for several draws.
+        lists: whether a request may have several prompts; asked only where draws have no seeds.
         stop: whether it says which stop string it met, or leaves it in the text; a bare "stop" may mean two things.
         stream: whether answers come in pieces.
         top: how many of the likeliest next tokens it lists with their ids; EVERY for all of them.
@@ -34,6 +35,7 @@ class Abilities:
     logprobs: Literal["sampled", "raw", ""] = ""
     seeds: int = 0
     n: bool = False
+    lists: bool = False
     stop: bool = False
     stream: bool = False
     top: int = 0
@@ -65,11 +67,11 @@ class Abilities:
 
     def __str__(self) -> str:
         seeds = f"seeds of {self.seeds} bits" if self.seeds else "no seeds: draws cannot be repeated"
+        shared = "yes, over several prompts" if self.lists else "yes" if self.n else "no"
         steps = "stop strings" if self.stop else "streaming" if self.stream else "cutting whole completions"
         lacking = ", ".join(sorted(self.lacks())) or "nothing"
         listed = "all" if self.top == EVERY else self.top
         logprobs = f"{self.logprobs or 'no'} log-probabilities"
         return (
-            f"{self.route}, {logprobs}, {seeds}, "
-            f"steps by {steps}, n {'yes' if self.n else 'no'}, lists {listed} tokens, lacks {lacking}"
+            f"{self.route}, {logprobs}, {seeds}, steps by {steps}, n {shared}, lists {listed} tokens, lacks {lacking}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from policies.http.abilities import Route
 from policies.http.rendering import messages
@@ -17,7 +17,7 @@ PREFILLS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
 }
 PATHS: Mapping[Route, str] = {"tokens": "completions", "text": "completions", "chat": "chat/completions"}
-Prompt = str | Sequence[int] | list[dict[str, str]]
+Prompt = str | Sequence[int] | list[list[int]] | list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Asking:
         said[self.limit] = said.pop("max_tokens")
         if self.route == "chat":
             said["messages"] = prompt
-            if isinstance(prompt, list) and prompt and prompt[-1]["role"] == "assistant":
+            chat = cast(list[dict[str, str]], prompt)
+            if chat and chat[-1]["role"] == "assistant":
                 said |= PREFILLS.get(self.prefill, {})
                 if self.prefill == "prefix":
-                    said["messages"] = [*prompt[:-1], {**prompt[-1], "prefix": True}]
+                    said["messages"] = [*chat[:-1], {**chat[-1], "prefix": True}]
         else:
             said["prompt"] = prompt
         if self.logprobs and "logprobs" not in fields:

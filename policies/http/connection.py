@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from policies.http.abilities import Abilities
-from policies.http.asking import Asking
+from policies.http.asking import Asking, Prompt
 from policies.http.client import Client, Tally
 from policies.http.drift import Drift
+from policies.http.grouping import Grouping
 from policies.http.probe import Probe, model_of
 from policies.http.rendering import Chat, Local, Plain, Rendering, remote
 from policies.http.wire import Usage, listed, pieces, usage
 from policies.http.writing import Draw, Plan, planned
 from search.errors import ConfigError, PolicyError
-from search.types import Cost, Finish, Prefix, Reply, Request, Segment
+from search.types import Cost, Finish, Prefix, Reply, Request, Sampling, Segment
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """A request of the server's.
+
+    Attributes:
+        length: tokens of the prompt, or of all prompts.
+        n: draws after each prompt.
+    """
+
+    prompt: Prompt
+    length: int
+    sampling: Sampling
+    plan: Plan
+    seed: int | None
+    n: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,10 @@ class Connection:
     abilities: Abilities
     rendering: Rendering
     drift: Drift = field(default_factory=Drift)
+    grouping: Grouping = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grouping", Grouping(self._together))
 
     async def sample(self, request: Request) -> Reply:
         """The reply to one request, whatever it took."""
@@ -46,6 +68,11 @@ class Connection:
             mask = (1 << (self.abilities.seeds or 63)) - 1
             seeds = [seed & mask if self.abilities.seeds else None for seed in request.seeds]
             drawn = await _all(self._draw(request, plan, seed, 1) for seed in seeds)
+        elif not request.sampling.temperature:  # all draws are one, and some servers refuse to make several
+            ((one,), cost) = await self._draw(request, plan, None, 1)
+            return Reply((one,) * len(request.seeds), cost)
+        elif self.abilities.lists:
+            return await self.grouping(request)
         else:
             drawn = [await self._draw(request, plan, None, len(request.seeds))]
         segments = tuple(segment for some, _ in drawn for segment in some)
@@ -60,37 +87,79 @@ class Connection:
     async def _draw(self, request: Request, plan: Plan, seed: int | None, n: int) -> tuple[list[Segment], Cost]:
         """`n` draws of one request, and what they cost with all lost attempts."""
         tally = Tally()
-        draws, used = await self._once(request, plan, seed, n, tally)
-        if any(draw.early for draw in draws):  # the server stopped where the step does not end: without stop strings
-            tally.lost += used.cost(self._length(request.prefix), self._generated(draws, used))
-            again = replace(plan, stop=(), stream=self.abilities.stream and n == 1)
-            draws, used = await self._once(request, again, seed, n, tally)
+        ask = _Ask(self.asking.prompt(request.prefix), self._length(request.prefix), request.sampling, plan, seed, n)
+        draws, used = await self._once(ask, lambda: self._begin(plan, n), tally)
+        if any(draw.early for draw in draws):  # the server stopped where the step does not end
+            tally.lost += used.cost(ask.length, self._generated(draws, used))
+            if seed is None and self.abilities.prefill:
+                return await self._rest(request, draws, tally)
+            again = replace(
+                plan, stop=(), stream=self.abilities.stream and n == 1
+            )  # the same draw, without stop strings
+            draws, used = await self._once(replace(ask, plan=again), lambda: self._begin(again, n), tally)
         segments = [draw.segment() for draw in draws]
         generated = self._generated(draws, used)
         if used.prompt is not None:
             self.drift.seen(request.prefix.digest, used.prompt)
             if n == 1 and used.completion is not None and segments[0].finish is Finish.STEP:
                 self.drift.expect((request.prefix + segments[0]).digest, used.prompt + used.completion)
-        cost = used.cost(self._length(request.prefix), generated) + tally.lost
+        cost = used.cost(ask.length, generated) + tally.lost
         return segments, replace(cost, policy_calls=tally.attempts, seconds=tally.seconds)
 
-    async def _once(
-        self, request: Request, plan: Plan, seed: int | None, n: int, tally: Tally
-    ) -> tuple[list[Draw], Usage]:
-        """One way of asking, as often as it takes."""
-        prompt = self.asking.prompt(request.prefix)
-        body = self.asking.draw(prompt, request.sampling, plan, seed, n)
+    async def _rest(self, request: Request, draws: Sequence[Draw], tally: Tally) -> tuple[list[Segment], Cost]:
+        """What the draws come to when those that were stopped too early go on; their cost so far is in `tally`."""
+        done = await _all(self._resume(request, draw, tally) if draw.early else _itself(draw) for draw in draws)
+        cost = replace(tally.lost, policy_calls=tally.attempts, seconds=tally.seconds)
+        return [draw.segment() for draw in done], cost
+
+    async def _resume(self, request: Request, draw: Draw, tally: Tally) -> Draw:
+        """Without seeds it cannot be drawn again as it was: it goes on from what there is."""
+        prefix = request.prefix + draw.drawn
+        limit = request.sampling.max_tokens - draw.received
+        if limit < 1:
+            return draw.resumed().cut()
+        plan = replace(draw.plan, limit=limit, stop=(), stream=False)
+        ask = _Ask(self.asking.prompt(prefix), self._length(prefix), request.sampling, plan, None, 1)
+        (whole,), used = await self._once(ask, lambda: [draw.resumed()], tally)
+        tally.lost += used.cost(ask.length, self._generated([whole], used))
+        return whole
+
+    async def _together(self, requests: Sequence[Request]) -> list[Reply]:
+        """Requests that differ in their prefixes alone, as one request: so many draws after each."""
+        sampling, n = requests[0].sampling, len(requests[0].seeds)
+        plan = planned(sampling, self.abilities.stop, self.abilities.stream)
+        lengths = [self._length(request.prefix) for request in requests]
+        prompts = [list(request.prefix.tokens) for request in requests]
+        tally = Tally()
+        ask = _Ask(prompts if len(prompts) > 1 else prompts[0], sum(lengths), sampling, plan, None, n)
+        draws, used = await self._once(ask, lambda: self._begin(plan, n * len(requests)), tally)
+        replies = []
+        for i, (request, length) in enumerate(zip(requests, lengths, strict=True)):
+            some = draws[i * n : (i + 1) * n]
+            own = Tally(lost=used._replace(prompt=length).cost(length, sum(draw.received for draw in some)))
+            used = used._replace(reused=0)  # the server tells it for one of the prompts
+            if not i:
+                own = Tally(tally.attempts, own.lost + tally.lost, tally.seconds)
+            segments, cost = await self._rest(request, some, own)
+            replies.append(Reply(tuple(segments), cost))
+        return replies
+
+    def _begin(self, plan: Plan, count: int) -> list[Draw]:
+        return [Draw(plan, self.rendering.vocabulary, self.rendering.ends, self.abilities.ids) for _ in range(count)]
+
+    async def _once(self, ask: _Ask, begin: Callable[[], list[Draw]], tally: Tally) -> tuple[list[Draw], Usage]:
+        """One way of asking, as often as it takes; every attempt fills draws of its own."""
+        body = self.asking.draw(ask.prompt, ask.sampling, ask.plan, ask.seed, ask.n)
 
         async def once() -> tuple[list[Draw], Usage]:
-            draws = [Draw(plan, self.rendering.vocabulary, self.rendering.ends, self.abilities.ids) for _ in range(n)]
-            used = Usage()
+            draws, used = begin(), Usage()
             try:
-                if plan.stream:
+                if ask.plan.stream:
                     used = await self._stream(body, draws)
                 else:
                     answer = await self.client.post_once(self.asking.path, body)
                     used = usage(answer)
-                    for piece in pieces(answer)[:n]:
+                    for piece in pieces(answer)[: len(draws)]:
                         draws[piece.place].add(piece)
                 for draw in draws:
                     if not draw.early:
@@ -98,7 +167,7 @@ class Connection:
                 return draws, used
             except Exception:
                 if received := self._generated(draws, used):
-                    tally.lost += used.cost(self._length(request.prefix), received)
+                    tally.lost += used.cost(ask.length, received)
                 raise
 
         return await self.client.attempt(once, tally)
@@ -166,11 +235,12 @@ async def connect(
     template: bool,
     extra: Mapping[str, Any],
     max_context: int | None,
+    seeded: bool,
 ) -> Connection:
     """Finds the best way to work with a server; raises ConfigError if there is none, with every reason."""
     name, told = await model_of(client, model)
     context = min((limit for limit in (told, max_context) if limit is not None), default=None)
-    probe, reasons = Probe(client, name, extra), []
+    probe, reasons = Probe(client, name, extra, seeded), []
     for kind in ("tokens", "text", "chat") if route == "auto" else (route,):
         try:
             rendering, reason = await asyncio.to_thread(_rendering, client, name, kind, tokenizer, template)
@@ -205,6 +275,10 @@ def _rendering(
     if not template:
         return Plain(), ""
     return None, "nobody knows the chat template: give tokenizer=DIR, or template=false for a base model"
+
+
+async def _itself(draw: Draw) -> Draw:
+    return draw
 
 
 async def _all(calls: Any) -> list[Any]:

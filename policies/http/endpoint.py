@@ -32,8 +32,9 @@ class Endpoint:
     there is, `drift` counts how often a prefix was read as other tokens than were drawn. A search that needs what is
     missing is refused before its first token.
 
-    Draws have seeds where the server honours them, one request each; else one request asks for all draws of a node,
-    and a run can be repeated from its journal only. A step ends where its boundary says: found by a limit of tokens,
+    Draws have seeds where the server honours them, one request each; else (or with `seeded=False`, for speed) one
+    request asks for all draws of a node, or of a search's wave where a request may have several prompts; a run can
+    then be repeated from its journal only. A step ends where its boundary says: found by a limit of tokens,
     by stop strings where the server says which it met, or in the stream, which is then closed; what the server draws
     between that moment and its taking notice is not seen, and not counted. Lost attempts are: their requests, and
     what tokens had arrived. They come on top of what a strict budget has granted.
@@ -49,6 +50,7 @@ class Endpoint:
         tokenizer: folder with the model's tokenizer and template; None asks the server's own, where it has one.
         route: "auto" takes the best of "tokens", "text" (completions) and "chat".
         template: whether prompts are chats rendered by a template; False joins the contents, for base models.
+        seeded: whether draws have seeds where they can. False needs several times fewer requests.
         max_context: tokens in prompt and answer; None takes what the server says, or no limit. A draw that reaches it
             ends as `Finish.LENGTH`.
         concurrency: requests in flight at most; begins at `start`, grows while all goes well, halves when it does not.
@@ -70,6 +72,7 @@ class Endpoint:
     tokenizer: str | None = None
     route: Literal["auto", "tokens", "text", "chat"] = "auto"
     template: bool = True
+    seeded: bool = True
     max_context: int | None = None
     concurrency: int = 64
     start: int = 8
@@ -113,7 +116,7 @@ class Endpoint:
         )
         try:
             connection = await connect(
-                client, self.model, self.route, self.tokenizer, self.template, self.extra, self.max_context
+                client, self.model, self.route, self.tokenizer, self.template, self.extra, self.max_context, self.seeded
             )
         except BaseException:
             await client.close()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from policies.http.abilities import EVERY, Abilities
 from policies.http.asking import PREFILLS, Asking, Prompt
@@ -32,10 +32,10 @@ class Found(NamedTuple):
 
 
 class Probe:
-    """Asks through one client, with one model's name."""
+    """Asks through one client, with one model's name; `seeded`: whether seeds would be used."""
 
-    def __init__(self, client: Client, model: str, extra: Mapping[str, Any]):
-        self.client, self.model, self.extra = client, model, extra
+    def __init__(self, client: Client, model: str, extra: Mapping[str, Any], seeded: bool = True):
+        self.client, self.model, self.extra, self.seeded = client, model, extra, seeded
         self.ends: set[int] = set()  # end-of-sequence ids seen
 
     async def tokens(self, rendering: Rendering, context: int | None) -> Found | str:
@@ -94,12 +94,15 @@ class Probe:
         reads: bool = False,
     ) -> Found:
         raw = any(x < -1e-3 for x in first.logprobs)  # a greedy token is certain under the distribution sampled from
+        seeds = await self._seeds(asking, prompt) if self.seeded else 0
+        n = not isinstance(found := await self._ask(asking, prompt, n=2), str) and len(pieces(found)) == 2
         abilities = Abilities(
             route=asking.route,
             prefill=prefill,
             logprobs=("raw" if raw else "sampled") if first.logprobs and asking.logprobs else "",
-            seeds=await self._seeds(asking, prompt),
-            n=not isinstance(found := await self._ask(asking, prompt, n=2), str) and len(pieces(found)) == 2,
+            seeds=seeds,
+            n=n,
+            lists=n and not seeds and asking.route == "tokens" and await self._lists(asking, prompt),
             stop=await self._stop(asking, prompt, first),
             stream=await self._stream(asking, prompt),
             top=await self._top(asking, prompt) if asking.route == "tokens" else 0,
@@ -129,6 +132,13 @@ class Probe:
             texts = [_first(answer)[1:3] for answer in drawn if not isinstance(answer, str)]
             return bits if texts[::2] == texts[1::2] and len(set(texts)) > 1 else 0
         return 0
+
+    async def _lists(self, asking: Asking, prompt: Prompt) -> bool:
+        """Whether two draws after each of two prompts come in the order of the prompts."""
+        ids = cast(list[int], prompt)
+        answer = await self._ask(asking, [ids, [*ids, *ids]], n=2)
+        choices = [] if isinstance(answer, str) else sorted(answer["choices"], key=lambda choice: choice["index"])
+        return [choice.get("prompt_token_ids") for choice in choices] == [ids, ids, [*ids, *ids], [*ids, *ids]]
 
     async def _stop(self, asking: Asking, prompt: Prompt, first: Piece) -> bool:
         """Whether a stop string and the end of sequence can be told apart."""

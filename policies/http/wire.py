@@ -59,7 +59,7 @@ def _piece(choice: Mapping[str, Any]) -> Piece:
         text,
         tuple(tokens),
         tuple(map(float, (x for x in logprobs if x is not None))),
-        tuple(texts) if len(texts) == len(tokens) else (),
+        tuple(texts) if len(texts) == len(tokens or logprobs) else (),
         choice.get("finish_reason"),
         choice.get("stop_reason") or choice.get("stopping_word") or choice.get("matched_stop"),
     )

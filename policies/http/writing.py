@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from policies.http.client import broken
@@ -71,6 +71,25 @@ class Draw:
         self.received = 0
         self.early = False
 
+    @property
+    def drawn(self) -> Segment:
+        """What it holds so far."""
+        return Segment(tuple(self._tokens), self._shown() if self._tokens else self._text, tuple(self._logprobs))
+
+    def resumed(self) -> Draw:
+        """The same draw, that goes on where the server stopped too early; its boundary is looked for here."""
+        again = Draw(replace(self.plan, stop=(), stream=False), self._vocabulary, self._ends, self._ids)
+        again._tokens, again._logprobs, again._text = [*self._tokens], [*self._logprobs], self._text
+        if (growing := again._growing) is not None:
+            for token in self._tokens:
+                growing.add(token)
+        return again
+
+    def cut(self) -> Draw:
+        """Itself, ended by a limit."""
+        self.finish = Finish.LENGTH
+        return self
+
     def add(self, piece: Piece) -> None:
         """Takes in what came; what comes after the end is counted, and dropped."""
         if self._ids and (len(piece.logprobs) != len(piece.tokens) or (piece.text and not piece.tokens)):
@@ -85,8 +104,11 @@ class Draw:
     def _split(self, piece: Piece) -> Iterator[tuple[int | None, tuple[float, ...], str, bool]]:
         """Token by token: id, log-probability, text, and whether it is the end of sequence."""
         if not self._ids:
-            if piece.text or piece.logprobs:
-                yield None, piece.logprobs, piece.text, False
+            if len(piece.texts) == len(piece.logprobs) and "".join(piece.texts) == piece.text:
+                for text, logprob in zip(piece.texts, piece.logprobs, strict=True):
+                    yield None, (logprob,), text, False
+            elif piece.text or piece.logprobs:
+                yield None, piece.logprobs, piece.text if self.plan.stream else self._step(piece.text), False
             return
         ended = piece.finish == "stop" and piece.stop is None
         texts = list(piece.texts)
@@ -115,6 +137,15 @@ class Draw:
             self._text += text
         if self.plan.until is not None and not self.plan.capped and self._over(self.plan.until):
             self.finish = Finish.STEP
+
+    def _step(self, text: str) -> str:
+        """Of an answer that came whole, as much as belongs to the step."""
+        until = self.plan.until
+        if until is not None and not self.plan.capped and not isinstance(until, WeighingBoundary):
+            for end in range(1, len(text)):
+                if until.ends(self._text + text[:end], end):
+                    return text[:end]
+        return text
 
     def _over(self, until: Boundary) -> bool:
         if isinstance(until, WeighingBoundary):

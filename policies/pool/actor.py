@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from policies.collector import relax
 from policies.pool.home import Build, Call, Home
 from policies.pool.replica import Gone, Mortal, Replica
 from policies.pool.wire import portable
@@ -23,7 +24,9 @@ class Resident:
         self._home = Home(build, batch)
 
     async def enter(self) -> tuple[bool, Any]:
-        return await _told(self._home.enter())
+        told = await _told(self._home.enter())
+        relax()
+        return told
 
     async def answers(self, call: Call) -> tuple[bool, Any]:
         return await _told(self._home.answers(call))

@@ -16,7 +16,7 @@ from typing import Any
 from search.errors import ConfigError
 
 REACH = 5.0  # seconds to reach the head node
-COLD = 20.0  # seconds for nodes of a cluster that starts to come up with what was asked for
+COLD = 12.0  # seconds for nodes of a cluster that starts to come up with what was asked for
 
 
 @dataclass
@@ -102,11 +102,11 @@ def reach(address: str) -> None:
         raise ConfigError("pool.address", address, remedy) from error
 
 
-def afford(replicas: int, each: Mapping[str, float], patience: float = COLD) -> None:
+def afford(replicas: int, each: Mapping[str, float]) -> None:
     """Raises ConfigError if the cluster does not have what `replicas` need together, after waiting a little."""
     import ray
 
-    deadline = time.monotonic() + (0 if _use.ours else patience)
+    deadline = time.monotonic() + (0 if _use.ours else COLD)
     while True:
         there = ray.cluster_resources()
         short = {

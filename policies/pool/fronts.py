@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from asyncio import Future
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from policies.pool import port
+from policies.pool.ahead import Ahead, Foresight
 from policies.pool.home import Build
 from policies.pool.pool import Pool
 from policies.pool.rules import Counters
@@ -73,9 +75,18 @@ class PooledPolicy(Pooled):
     def __init__(self, hosting: Hosting, build: Build):
         super().__init__(hosting, build)
         self._port = port.sample(hosting.affinity)
+        self._foresight = Foresight(self)
 
     async def sample(self, requests: Sequence[Request]) -> list[Reply]:
         return await self.pool(self._port, requests)
+
+    def begin(self, request: Request) -> Future[Any] | None:
+        """The reply to come, if a replica has nothing to do (`Pool.begin`)."""
+        return self.pool.begin(self._port, request)
+
+    def foresee(self, seed: int) -> Ahead | None:
+        """This policy for sessions of one seed, answers begun early (`policies.pool.ahead`); None where that is off."""
+        return Ahead(self, self._foresight, seed) if self.hosting.ahead else None
 
 
 class PooledVerifier(Pooled):

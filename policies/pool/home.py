@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 from search.batching import Batcher
@@ -125,6 +126,7 @@ class Home:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="treewise-replica", daemon=True)
         self._work = Work(build, batch)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def enter(self) -> Future[None]:
         """As `Work.enter`; the thread begins."""
@@ -133,7 +135,25 @@ class Home:
 
     def answers(self, call: Call) -> Future[list[Any]]:
         """As `Work.answers`."""
-        return self._go(self._work.answers(call))
+        return self.together([call])[0]
+
+    def together(self, calls: Sequence[Call]) -> list[Future[list[Any]]]:
+        """As `answers`, of calls that begin in one turn of the event loop."""
+        futures: list[Future[list[Any]]] = [Future() for _ in calls]
+
+        def begin() -> None:
+            for call, future in zip(calls, futures, strict=True):
+                task = self._loop.create_task(self._work.answers(call))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(partial(_pass_on, future))
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # the loop is closed
+            for future in futures:
+                future.cancel()
+        return futures
 
     def ask(self, name: str, arguments: Sequence[Any]) -> Future[Any]:
         """As `Work.ask`."""
@@ -166,3 +186,14 @@ class Home:
             ended.cancel()
             return ended
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+
+def _pass_on(future: Future[Any], task: asyncio.Task[Any]) -> None:
+    """To the thread that waits."""
+    if task.cancelled():
+        future.cancel()
+    elif future.set_running_or_notify_cancel():
+        if (error := task.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())

@@ -107,6 +107,23 @@ class Pool:
                 raise answer
         return list(done)
 
+    def begin(self, port: Port, item: Any) -> asyncio.Future[Any] | None:
+        """The answer to come of one item, at once at work on a replica with less than `rules.ahead` draws; or None.
+
+        None too where other items wait for a replica: they come first.
+        """
+        idle = {n: slot.load for n, slot in self._slots.items() if slot.load < self.rules.ahead and not slot.alone}
+        if not idle or self._door or self._homeless:
+            return None
+        weight, answer = port.weight(item), asyncio.get_running_loop().create_future()
+        self._waiting += weight
+        answer.add_done_callback(partial(self._out, weight))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ever ask for it
+        job = Job((port, None, object()), item, weight, answer, port.key(item))
+        self._slots[choose(job.key, idle, self.rules.ahead)].put(job)
+        self._pump()
+        return answer
+
     def ask(self, name: str, *arguments: Any) -> Any:
         """What a method of the part that is no coroutine returns, from any replica; blocks until it is there."""
         said = "none is ready"

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from policies.pool.home import Build, Call
 from policies.pool.replica import Gone, Replica
-from policies.pool.wire import read, write
+from policies.pool.wire import read, together, write
 
 START = "policies.pool.worker"  # the program a replica runs
 
@@ -107,21 +107,22 @@ class Process(Replica):
 
     def _write(self, pipe: IO[bytes]) -> None:
         with contextlib.suppress(OSError):  # it died: the reading thread tells
-            while (frame := self._out.get()) is not None:
-                write(pipe, frame)
+            while messages := together(self._out):
+                write(pipe, pickle.dumps(messages))
         with contextlib.suppress(OSError):
             pipe.close()
 
     def _read(self, pipe: IO[bytes]) -> None:
         while (frame := read(pipe)) is not None:
-            number, good, content = pickle.loads(frame)
-            with self._lock:
-                answer = self._answers.pop(number)
-            if answer.set_running_or_notify_cancel():
-                if good:
-                    answer.set_result(content)
-                else:
-                    answer.set_exception(content)
+            for message in pickle.loads(frame):
+                number, good, content = pickle.loads(message)
+                with self._lock:
+                    answer = self._answers.pop(number)
+                if answer.set_running_or_notify_cancel():
+                    if good:
+                        answer.set_result(content)
+                    else:
+                        answer.set_exception(content)
         with self._lock:
             self._ended = True
             left, self._answers = list(self._answers.values()), {}

@@ -25,6 +25,8 @@ class Rules:
         start: seconds for a replica to be ready.
         health: seconds between two looks at all replicas, and for each to say that it lives.
         idle: seconds without work after which a replica above `replicas` is let go.
+        ahead: a replica of a policy with fewer draws than this may begin what no search has asked for yet, see
+            `policies.pool.ahead`: 0 for never, 1 for replicas that are idle, more for those that batch continuously.
     """
 
     replicas: int = 2
@@ -39,12 +41,13 @@ class Rules:
     start: float = 300.0
     health: float = 10.0
     idle: float = 60.0
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         for name in ("replicas", "rows", "queue", "batch", "most"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a whole number of at least 1")
-        for name in ("affinity", "spill", "retries"):
+        for name in ("affinity", "spill", "retries", "ahead"):
             if getattr(self, name) < 0:
                 raise ConfigError(name, getattr(self, name), "give a whole number of at least 0")
         for name in ("deadline", "start", "health", "idle"):
@@ -75,6 +78,8 @@ class Counters:
         lost_tokens: generated in answers that were thrown away; what a dead replica had generated is not known.
         replaced: replicas given up, by why: died, hung, garbage, faults, silent.
         grown, shrunk: replicas added and let go for the length of the queue.
+        begun, used: items begun before they were asked for, and those of them that were.
+        wasted_tokens: generated for the others, as far as their searches have ended.
     """
 
     items: int = 0
@@ -86,6 +91,9 @@ class Counters:
     replaced: dict[str, int] = field(default_factory=dict)
     grown: int = 0
     shrunk: int = 0
+    begun: int = 0
+    used: int = 0
+    wasted_tokens: int = 0
 
     def __str__(self) -> str:
         """For people, in a line."""
@@ -97,4 +105,7 @@ class Counters:
             said.append(f"{self.again:,} asked again ({self.lost_seconds:.1f} s and {self.lost_tokens:,} tokens lost)")
         if self.grown or self.shrunk:
             said.append(f"{self.grown} replicas added, {self.shrunk} let go")
+        if self.begun:
+            said.append(f"{self.begun:,} begun early, {self.used:,} of them asked for")
+            said.append(f"{self.wasted_tokens:,} tokens for nothing")
         return ", ".join(said)

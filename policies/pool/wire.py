@@ -1,8 +1,13 @@
-"""Frames over a pipe: eight bytes of length, then the content."""
+"""Frames over a pipe: eight bytes of length, then the content, a pickled list of messages.
+
+What is sent at the same time travels in one frame, so that it also arrives at the same time: an engine that batches
+what it gets in one turn would otherwise begin with the first few requests of a wave.
+"""
 
 from __future__ import annotations
 
 import pickle
+from queue import SimpleQueue
 from typing import IO
 
 
@@ -21,6 +26,20 @@ def read(pipe: IO[bytes]) -> bytes | None:
     size = int.from_bytes(head, "big")
     content = pipe.read(size)
     return content if len(content) == size else None
+
+
+def together(queue: SimpleQueue[bytes | None]) -> list[bytes]:
+    """What waits in `queue`, up to a None; at least one message, unless the None comes first."""
+    messages: list[bytes] = []
+    message = queue.get()
+    while message is not None:
+        messages.append(message)
+        if queue.empty():
+            return messages
+        message = queue.get()
+    if messages:
+        queue.put(None)  # for the next time
+    return messages
 
 
 def portable(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import launch, merge
+from experiments import launch, merge, report
 from experiments.rows import read_rows
 from experiments.solve import main
 from experiments.store import read_run
@@ -72,15 +72,27 @@ def test_slurm_jobs_go_through_submitit(tmp_path, monkeypatch):
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_a_sweep_as_ray_tasks(tmp_path, monkeypatch, capsys, solve):
+def test_a_sweep_as_ray_tasks_and_its_report(tmp_path, monkeypatch, capsys, solve, without_times):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     sweep = ["-m", "hydra/launcher=ray", "+hydra.launcher.init.num_cpus=2", f"hydra.sweep.dir={tmp_path / 'sweeps'}"]
     small = "+hydra.launcher.init.object_store_memory=80000000"
-    tasks = "task.count=2,3"
-    assert solve(*sweep, small, "search=flat,beam,astar", "seed=0,1", tasks, "limit=2", f"out={tmp_path / 'out'}") == 0
-    assert sorted(int(path.name) for path in (tmp_path / "out").iterdir()) == list(range(12))
-    assert all(len(read_rows(folder)) == 2 for folder in (tmp_path / "out").iterdir())
+    searches, tasks = ("flat", "beam", "astar"), ("toy", "countdown")
+    jobs = [f"search={','.join(searches)}", "seed=0,1", f"task={','.join(tasks)}", "limit=2"]
+    assert solve(*sweep, small, *jobs, f"out={tmp_path / 'out'}") == 0
+    assert capsys.readouterr().out.count("accuracy") == 12
+    folders = [tmp_path / "out" / str(number) for number in range(12)]
+    assert sorted((tmp_path / "out").iterdir()) == sorted(folders)
+    assert report.main([*map(str, folders), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    wanted = [(task, search) for search in searches for _ in (0, 1) for task in tasks]
+    assert [(run["task"], run["search"]) for run in told["runs"]] == wanted
+    assert all((run["items"], run["seeds"], run["errors"]) == (2, 1, 0) for run in told["runs"])
+    # paired are runs of the same task and seed: three searches against each other, each time
+    assert len(told["pairs"]) == 2 * 2 * 3 and all(pair["rows"] == 2 for pair in told["pairs"])
+    alone = tmp_path / "alone"
+    assert solve("search=beam", "seed=1", "task=countdown", "limit=2", f"out={alone}") == 0
+    assert without_times(folders[7]) == without_times(alone)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -35,6 +35,41 @@ def test_a_pool_changes_no_row(workers, tmp_path, capsys, solve, without_times):
     assert "policy pool: " in capsys.readouterr().out
 
 
+def test_looking_ahead_changes_no_row_and_is_counted(tmp_path, solve, without_times, monkeypatch):
+    arguments = ["search=beam", "limit=6", "seed=[0,1]"]
+    assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
+    monkeypatch.setattr("policies.pool.ahead.gain", lambda *_: 1.0)
+    assert solve(*arguments, "pool=local", "pool.workers=thread", "pool.ahead=1", f"out={tmp_path / 'ahead'}") == 0
+    assert without_times(tmp_path / "ahead") == without_times(tmp_path / "alone")
+    rows, pool = read_rows(tmp_path / "ahead"), read_run(tmp_path / "ahead")["pools"]["policy"]
+    assert pool["begun"] > 0
+    assert sum(row.cost.speculated for row in rows) == pool["wasted_tokens"]
+    asked = sum(row.cost.policy_calls for row in rows)
+    assert pool["items"] == asked + pool["begun"] - pool["used"], "nothing counted twice"
+
+
+def test_graders_and_sandboxes_may_be_pooled(tmp_path, solve, without_times):
+    arguments = ["search=majority", "search.n=3", "select=majority", "task=arithmetic", "limit=3"]
+    assert solve(*arguments, f"out={tmp_path / 'alone'}") == 0
+    pool = ["pool=local", "pool.parts=[task]", "pool.task.replicas=1", "pool.workers=process"]
+    assert solve(*arguments, *pool, f"out={tmp_path / 'pooled'}") == 0
+    assert without_times(tmp_path / "pooled") == without_times(tmp_path / "alone")
+    pools = read_run(tmp_path / "pooled")["pools"]
+    assert list(pools) == ["task"] and pools["task"]["items"] == 6  # a vote and a grade for each item
+
+
+async def test_a_pooled_task_grades_as_the_task(settings):
+    from experiments.parts import Parts
+
+    text = "so it is 5"
+    parts = Parts.of(settings("task=arithmetic", "pool=local", "pool.parts=[task]", "pool.task.replicas=1"))
+    item = parts.task.items()[0]
+    outside = await parts.task.grade(item, text)
+    async with parts.task as graded:
+        assert await graded.grade(item, text) == outside
+        assert await graded.classes(["5", "6", "5"]) == await graded.task.classes(["5", "6", "5"])
+
+
 def test_a_run_may_go_on_with_another_pool(tmp_path, solve, without_times):
     assert solve("search=flat", "limit=4", f"out={tmp_path / 'run'}") == 0
     assert solve("search=flat", "limit=8", "pool=local", "pool.workers=inline", f"out={tmp_path / 'run'}") == 0
@@ -57,7 +92,10 @@ def test_the_checker_of_an_item_works_in_the_replicas(tmp_path, settings):
     [
         (["pool=local", "pool.replicas=0"], "pool.replicas=0 is not valid: give a whole number of at least 1"),
         (["pool=local", "pool.replicas=two"], "pool.replicas='two' is not valid: give a whole number"),
-        (["pool=local", "pool.parts=[judge]"], "pool.parts='judge' is not valid: choose from policy, verifier, roles"),
+        (
+            ["pool=local", "pool.parts=[judge]"],
+            "pool.parts='judge' is not valid: choose from policy, verifier, roles, task",
+        ),
         (["pool=local", "pool.workers=many"], "pool.workers='many' is not valid: give process, thread or inline"),
         (
             ["pool=ray", "pool.gpus=100000"],
@@ -80,19 +118,57 @@ def test_ray_that_is_not_there_is_one_sentence_and_status_two(tmp_path, capsys, 
     assert capsys.readouterr().err.strip().endswith("pip install 'treewise[ray]', or take pool=local")
 
 
+def refused(arguments, tmp_path, before="pass"):
+    """What the program says before it ends with status 2, within 30 seconds: one line."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    settings = ["solve", "debug=toy", *arguments, f"out={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'sweeps'}"]
+    program = f"import sys; {before}; sys.argv = {settings!r}; from experiments.solve import main; main()"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert time.monotonic() - began < 30
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+    return done.stderr
+
+
+WAYS = {"pool": ["pool=ray"], "sweep": ["-m", "hydra/launcher=ray", "seed=0,1"]}
+GROUPS = {"pool": "pool", "sweep": "hydra.launcher"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_program_without_ray_ends_with_one_sentence(way, tmp_path):
+    said = refused(WAYS[way], tmp_path, before="sys.modules['ray'] = None")  # it cannot be imported
+    assert "Ray is not installed: pip install 'treewise[ray]'" in said
+
+
 @pytest.mark.ray
-def test_the_same_with_ray_itself_within_thirty_seconds(tmp_path):
+@pytest.mark.parametrize("way", WAYS)
+def test_the_program_with_ray_itself_ends_with_one_sentence(way, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    for pool, said in ((f"pool.address={nobody}", "no Ray cluster answers there"), ("pool.gpus=64", "need 128")):
-        command = [sys.executable, "-m", "experiments.solve", "debug=toy", "pool=ray", pool, f"out={tmp_path / 'run'}"]
-        began = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
-        assert time.monotonic() - began < 30
+        said = refused([*WAYS[way], f"{GROUPS[way]}.address={nobody}"], tmp_path)
+        assert said.startswith(f"{GROUPS[way]}.address='{nobody}' is not valid: no Ray cluster answers there")
+    need = {"pool": "2 replicas need 128", "sweep": "1 replicas need 64"}[way]
+    assert need in refused([*WAYS[way], f"{GROUPS[way]}.gpus=64"], tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_more_devices_than_a_running_cluster_has_is_one_sentence(tmp_path, monkeypatch):
+    """A cluster that is there is asked, and waited for a little: nodes may be on their way."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    size = {"num_cpus": 4, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=size)
+    try:
+        said = refused(["pool=ray", f"pool.address={cluster.address}", "pool.gpus=2"], tmp_path)
+        assert "2 replicas need 4 and the cluster has 0" in said
+    finally:
+        cluster.shutdown()
 
 
 SLOW = """

@@ -47,7 +47,7 @@ def test_the_whole_vocabulary_is_listed_with_the_models_own_probabilities(folder
         assert (reply.cost.generated, reply.cost.policy_calls) == (1, 1)
         (few,) = await policy.sample([listed(prefix, 3)])
         assert [s.tokens for s in few.segments] == [s.tokens for s in reply.segments[:3]]
-        assert (few.cost.prefilled, few.cost.reused) == (1, len(prefix.tokens) - 1)  # the last for its output
+        assert (few.cost.prefilled, few.cost.reused) == (0, len(prefix.tokens))
         return prefix, reply.segments
 
     prefix, segments = with_policy(folder, work)
@@ -64,7 +64,7 @@ def test_texts_of_listed_tokens_add_up_to_the_text_of_the_path(folder):
     async def work(policy):
         vocabulary = policy._ready.vocabulary
         path = [*vocabulary.encode("1\u20ac\u00e9"), *vocabulary.encode(" x")]  # characters of several tokens
-        pieces = [policy._ready.listed(tuple(path[:i]), token, -1.0).text for i, token in enumerate(path)]
+        pieces = [policy._ready.listed(tuple(path[:i]), [token], [-1.0])[0].text for i, token in enumerate(path)]
         return pieces, vocabulary.text(path)
 
     pieces, text = with_policy(folder, work)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from experiments.problems import arithmetic
 from experiments.train import traces
@@ -33,6 +33,20 @@ def test_they_share_the_tokenizer_of_the_trainer(name):
     shipped = PreTrainedTokenizerFast.from_pretrained(str(MODELS / name))
     for text in ("Compute (5+33)*12.", "34*6=204, 24+(204-18)", "13-9=4 (left: 4 4 10)\n\n\\boxed{(13-9)*(10-4)}"):
         assert shipped.encode(text) == build().encode(text)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("name", ["policy", "prm", "draft"])
+def test_other_engines_load_the_same_tokenizer(name, trusted, monkeypatch, tmp_path):
+    """By `AutoTokenizer`, as vLLM, SGLang and `transformers serve` do, with code of the folder or without."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path))
+    there = AutoTokenizer.from_pretrained(str(MODELS / name), trust_remote_code=trusted, local_files_only=True)
+    assert type(there).__name__ == ("AsWritten" if trusted else "TokenizersBackend")
+    chat = [{"role": "user", "content": "Compute (12+34)*567."}]
+    assert there.apply_chat_template(chat, tokenize=False) == build().apply_chat_template(chat, tokenize=False)
+    for text in ("<|user|>Compute (5+1204)*12.<|assistant|>", "13-9=4 (left: 4 4 10)\n\n", "e\u0301 \u6f22"):
+        assert there.encode(text) == build().encode(text)
+        assert there.decode(there.encode(text)) == text
 
 
 def test_the_card_says_what_was_measured():

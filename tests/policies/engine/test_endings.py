@@ -50,7 +50,7 @@ def test_finishes_and_watchers(small):
     def after(count):
         def make():
             seen = []
-            return lambda token: seen.append(token) or len(seen) == count
+            return lambda tokens, logprobs: seen.extend(tokens) or len(seen) == count
 
         return make
 
@@ -123,7 +123,7 @@ def test_a_failing_watcher_fails_its_own_call_alone(small):
     def broken():
         raise_after = iter([False, ZeroDivisionError])
 
-        def watch(token):
+        def watch(tokens, logprobs):
             if next(raise_after):
                 raise ZeroDivisionError("rule")
             return False

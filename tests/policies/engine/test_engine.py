@@ -14,7 +14,7 @@ from policies.engine import load
 from policies.engine.engine import Engine
 from policies.engine.trial import agree
 from policies.tiny import checkpoint
-from search.errors import ConfigError
+from search.errors import ConfigError, PolicyError
 
 BIG = 8 << 20
 FULL = os.environ.get("TREEWISE_FULL") == "1"
@@ -120,6 +120,34 @@ def test_draws_alone_equal_draws_among_others(model):
     assert len({draw for drawn in batch for draw in tokens(drawn)}) > 50
     for a, b in zip(batch, alone, strict=True):
         assert a.draws[0].logprobs == pytest.approx(b.draws[0].logprobs, abs=1e-4)
+
+
+def test_lists_equal_the_plain_model_alone_and_among_draws(folder, model):
+    paths = [some_ids(1, 20) + some_ids(k, k % 5) for k in range(12)]
+    expected = [plain_logits(folder, ids)[-1, :200].log_softmax(-1).sort(descending=True) for ids in paths]
+
+    async def ask(engine):
+        draws = [engine.sample(ids, (k,), limit=9) for k, ids in enumerate(paths[::2])]
+        lists = [engine.likeliest(ids, 1 + k % 4, among=200) for k, ids in enumerate(paths)]
+        mixed = await asyncio.gather(*draws, *lists)
+        return mixed[: len(draws)], mixed[len(draws) :], [await engine.likeliest(ids, 4, among=200) for ids in paths]
+
+    with Running(model) as engine:
+        drawn, listed, again = asyncio.run(ask(engine))
+        for top, among in ((0, 9), (3, 2), (1, model.vocabulary + 1)):
+            with pytest.raises(PolicyError, match="listed"):
+                asyncio.run(engine.likeliest(paths[0], top, among=among))
+    with Running(model) as other:
+        alone = asyncio.run(draws_of(other, paths[::2]))
+    assert list(map(tokens, drawn)) == list(map(tokens, alone)), "lists change no draw"
+    for k, (truth, one, two) in enumerate(zip(expected, listed, again, strict=True)):
+        assert list(two.tokens) == truth.indices[:4].tolist() and one.tokens == two.tokens[: 1 + k % 4]
+        assert two.logprobs == pytest.approx(truth.values[:4].tolist(), abs=1e-3)
+        assert (two.tally.prefilled, two.tally.reused) == (0, len(paths[k]))
+
+
+async def draws_of(engine, prompts):
+    return [await engine.sample(ids, (k,), limit=9) for k, ids in enumerate(prompts)]
 
 
 def test_a_request_of_many_seeds_computes_the_prompt_once_and_its_first_tokens_differ(small):

@@ -74,7 +74,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(target=locks, ids=IDS)
     def lock(self, ids: tuple[int, ...]) -> tuple:
-        edge, slots = self.kv.match(ids)
+        edge, slots, _ = self.kv.match(ids)
         self.kv.lock(edge)
         self.locked.append(ids[: len(slots)])
         return edge, ids[: len(slots)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.engine.sampler import Numbers, gumbel, sample, truncate
+from policies.engine.sampler import Numbers, gumbel, likeliest, sample, truncate
 from search.errors import PolicyError
 
 MASK = (1 << 64) - 1
@@ -123,3 +123,19 @@ def test_truncate_keeps_exactly_k_of_equal_logits():
 def test_logits_that_are_not_finite_are_an_error():
     with pytest.raises(PolicyError, match="not finite"):
         sample(torch.full((1, 4), torch.nan), numbers(1))
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 6])
+def test_the_likeliest_are_those_of_a_stable_sort(top):
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.integers(-2, 3, (40, 9)).astype(np.float32))  # many are equal
+    for row, (ids, logprobs) in zip(logits[:, :6], likeliest(logits, top, 6), strict=True):
+        weights = [math.exp(x) for x in row.tolist()]
+        expected = sorted(range(6), key=lambda i: (-weights[i], i))[:top]
+        assert list(ids) == expected
+        assert list(logprobs) == pytest.approx([math.log(weights[i] / sum(weights)) for i in expected], abs=1e-5)
+
+
+def test_a_list_of_logits_that_are_not_finite_is_an_error():
+    with pytest.raises(PolicyError, match="not finite"):
+        likeliest(torch.tensor([[0.0, 1.0], [0.0, torch.inf]]), 1, 2)

@@ -77,7 +77,7 @@ def draws(model, speculation, ask, **settings):
 def after(count):
     def make():
         seen = []
-        return lambda token: seen.append(token) or len(seen) == count
+        return lambda tokens, logprobs: seen.extend(tokens) or len(seen) == count
 
     return make
 

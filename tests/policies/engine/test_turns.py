@@ -45,6 +45,11 @@ class Bench:
         call.draws = [None] * seeds
         return call
 
+    def listing(self, owner, top=3, size=5, seed=0):
+        call = self.call(owner, limit=1, size=size, seed=seed)
+        call.top, call.among = top, 264
+        return call
+
     def step(self):
         with torch.inference_mode():
             self.worker.step()
@@ -182,3 +187,54 @@ def test_prompts_are_computed_beside_running_draws_within_the_budget(small, budg
         bench.run()
     assert max(sizes) <= budget
     assert budget in sizes, "what the draws leave of the budget goes to the prompt"
+
+
+def test_lists_run_beside_draws_and_all_that_wait_together_in_one_forward(small, monkeypatch):
+    with Bench(small, rows=16) as bench:
+        draw = bench.call("a", seeds=2, limit=30)
+        bench.worker.enter([draw])
+        for _ in range(3):
+            bench.step()
+        paths = [bench.listing("b", size=9, seed=i) for i in range(6)]
+        bench.worker.enter(paths)
+        counts = [int(bench.schedule.count[row.index]) for row in bench.schedule.running]
+        bench.step()
+        assert all(call.future.done() for call in paths), "one forward computes the prompts and lists"
+        assert [int(bench.schedule.count[row.index]) for row in bench.schedule.running] == [n + 1 for n in counts]
+        # one token further, as a search by tokens asks
+        more = []
+        for call in paths:
+            listed = call.future.result()
+            more += [bench.listing("b") for _ in listed.tokens]
+            for child, token in zip(more[-3:], listed.tokens, strict=True):
+                child.ids = (*call.ids, token)
+        bench.worker.enter(more)
+        bench.step()
+        done = sum(call.future.done() for call in more)
+        assert done == 14, "as many as there are rows"
+        bench.step()
+        assert all(call.future.done() for call in more)
+        assert {(call.tally.prefilled, call.tally.reused) for call in more} == {(1, 9)}
+        # what was listed after is known: a draw and another list need no forward
+        known = [bench.listing("c"), bench.call("c", limit=1)]
+        for call in known:
+            call.ids = more[0].ids
+        forwards = []
+        real = worker.forward
+        monkeypatch.setattr(worker, "forward", lambda *more: forwards.append(real(*more)) or forwards[-1])
+        bench.worker.cancel(draw)
+        bench.worker.enter(known)
+        bench.step()
+        assert forwards == [None] and all(call.future.done() for call in known)
+        assert known[0].future.result().tokens == more[0].future.result().tokens
+
+
+def test_a_cancelled_list_is_forgotten(small):
+    with Bench(small) as bench:
+        gone, stays = bench.listing("a"), bench.listing("b")
+        bench.worker.enter([gone, stays])
+        bench.schedule.admit()
+        bench.worker.cancel(gone)
+        bench.step()
+        assert stays.future.done() and not gone.future.done()
+        assert bench.worker.idle and bench.kv.locked == 0

@@ -112,6 +112,28 @@ class Without:
         return answer
 
 
+class Lists:
+    """A service that takes several prompts in one request, as vLLM does."""
+
+    def __init__(self, service):
+        self.service = service
+
+    async def __call__(self, asked):
+        body = json.loads(asked.body) if asked.body else {}
+        prompts = body.get("prompt")
+        if not isinstance(prompts, list) or not isinstance(prompts[0], list):
+            return await self.service(asked)
+        each = [
+            await self.service(replace(asked, body=json.dumps({**body, "prompt": prompt}).encode()))
+            for prompt in prompts
+        ]
+        pairs = [(prompt, c) for prompt, answer in zip(prompts, each) for c in answer.body["choices"]]
+        choices = [{**choice, "index": i, "prompt_token_ids": prompt} for i, (prompt, choice) in enumerate(pairs)]
+        used = [answer.body["usage"] for answer in each]
+        total = {name: sum(some[name] for some in used) for name in ("prompt_tokens", "completion_tokens")}
+        return Answer(200, {**each[0].body, "choices": choices, "usage": total})
+
+
 class Faulty:
     """A service with faults: the i-th request is answered by `faults[i]` if that is not None.
 
@@ -164,7 +186,8 @@ def serve():
 
     def make(policy=None, *lacks, prefix=split, faults=None, **settings):
         service = Service(policy or Toy("abc", 6, 0.2), "toy", prefix=prefix)
-        faulty = Faulty(Without(service, *lacks) if lacks else service, faults)
+        inner = Lists(service) if "lists" not in lacks else service
+        faulty = Faulty(Without(inner, *lacks) if lacks else inner, faults)
         talk = Talk(faulty)
         endpoint = Endpoint(transport=talk, **{"pause": 0.0, **settings})
         return endpoint, talk

@@ -1,5 +1,6 @@
 """A policy behind a server: laws, trees, finishes, costs."""
 
+import asyncio
 import math
 
 import pytest
@@ -175,6 +176,66 @@ async def test_without_seeds_one_request_asks_for_all_draws(serve):
         assert len(talk.asked) == before + 1 and talk.asked[-1]["n"] == 5 and "seed" not in talk.asked[-1]
         assert len(reply.segments) == 5 and reply.cost.policy_calls == 1
         assert reply.cost.prefilled == 2
+
+
+@pytest.mark.parametrize("until", [STEPS["tokens"], STEPS["delimiter"]], ids=repr)
+@pytest.mark.parametrize("lacks", [(), ("lists",), ("tokenize",)], ids=str)
+async def test_laws_of_shared_requests(lacks, until, serve):
+    endpoint, _ = serve(ONCE, *lacks, seeded=False)
+    async with endpoint:
+        assert not endpoint.abilities.seeds and endpoint.abilities.lists == (not lacks)
+        prefixes = PREFIXES if endpoint.abilities.ids else _chats(endpoint)
+        for law in SEEDLESS:
+            await law(endpoint, prefixes, Sampling(until=until, max_tokens=6))
+
+
+async def test_a_wave_of_one_problem_shares_a_request(serve):
+    endpoint, talk = serve(TOY, seeded=False)
+    again, other = PREFIXES[0] + TOY.write("ba"), PREFIXES[1]
+    requests = [Request(prefix, Sampling(until=Tokens(2)), (1, 2, 3)) for prefix in (PREFIXES[0], again, other)]
+    requests += [Request(again, Sampling(until=Tokens(2)), (1,)), Request(again, Sampling(until=Tokens(4)), (1, 2, 3))]
+    async with endpoint:
+        before = len(talk.asked)
+        found = await asyncio.gather(*(endpoint.sample([request]) for request in requests))
+        asked = talk.asked[before:]
+    sent = [(body["prompt"], body["n"], body["max_tokens"]) for body in asked]
+    ids = [list(request.prefix.tokens) for request in requests]
+    wanted = [([ids[0], ids[1]], 3, 2), (ids[2], 3, 2), (ids[1], 1, 2), (ids[1], 3, 4)]
+    assert sorted(map(str, sent)) == sorted(map(str, wanted)) and all("seed" not in body for body in asked)
+    costs = [reply.cost for (reply,) in found]
+    assert sum(cost.policy_calls for cost in costs) == 4
+    assert [cost.prefilled for cost in costs] == [len(tokens) for tokens in ids]
+    for request, (reply,) in zip(requests, found, strict=True):
+        assert reply.cost.generated == sum(len(segment.tokens) for segment in reply.segments)
+        assert len(reply.segments) == len(request.seeds)
+
+
+async def test_a_caller_who_leaves_a_shared_request_leaves_it_to_the_others(serve):
+    endpoint, _ = serve(TOY, seeded=False)
+    async with endpoint:
+        requests = [
+            Request(prefix, Sampling(until=Tokens(2)), (1,)) for prefix in (PREFIXES[0], PREFIXES[0] + TOY.write("b"))
+        ]
+        leaves, stays = (asyncio.ensure_future(endpoint.sample([request])) for request in requests)
+        await asyncio.sleep(0)
+        leaves.cancel()
+        ((reply,),) = await asyncio.gather(stays)
+        assert len(reply.segments[0].tokens) == 2
+
+
+@pytest.mark.parametrize("lacks", [(), ("lists",), ("tokenize",)], ids=str)
+async def test_a_draw_without_a_seed_goes_on_where_the_server_stopped_too_early(lacks, serve):
+    """Drawn anew, steps that begin with their delimiter would be too rare."""
+    policy = Toy("ab", length=6, chain={"": {"b": 0.5, "a": 0.5}, "a": {"b": 1.0}, "b": {"b": 0.5, "a": 0.5}})
+    endpoint, talk = serve(policy, *lacks, seeded=False)
+    boundary = Sampling(until=Delimiter(("b",)), max_tokens=5)
+    async with endpoint:
+        prefix = PREFIXES[0] if endpoint.abilities.ids else Prefix(endpoint.prompt([{"role": "user", "content": "q0"}]))
+        (reply,) = await endpoint.sample([Request(prefix, boundary, tuple(range(300)))])
+    texts = [segment.text for segment in reply.segments]
+    assert all(segment.finish is Finish.STEP for segment in reply.segments) and {text[-1] for text in texts} == {"b"}
+    share = sum(text.startswith("b") for text in texts) / len(texts)
+    assert abs(share - 0.5) < 0.09  # three standard deviations; drawn anew it would be 0.25
 
 
 async def test_a_blank_step_is_not_ended_by_its_delimiter(serve):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,42 @@ def requests_of():
         ]
 
     return make
+
+
+class Nodes:
+    """A Ray cluster of two nodes on this machine; the driver and the head are on one, the other may be lost."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        self.size = {"num_cpus": 2, "object_store_memory": 80 << 20}
+        self.cluster = Cluster(initialize_head=True, head_node_args={**self.size, "include_dashboard": False})
+        self.regain()
+
+    def regain(self):
+        """The second node comes, or comes back."""
+        self.other = self.cluster.add_node(**self.size)
+
+    def lose(self):
+        """The second node is gone, with everything that works on it."""
+        self.cluster.remove_node(self.other)
+
+
+@pytest.fixture(scope="package")
+def nodes():
+    """One small cluster for all tests of this folder; Ray's own warnings are not ours."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "PYTHONPATH")}
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # what can be imported here can be on the nodes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = Nodes()
+        ray.init(address=made.cluster.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.cluster.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value

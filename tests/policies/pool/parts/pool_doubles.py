@@ -36,6 +36,12 @@ class Frail(Toy):
     def fingerprint(self) -> str:
         return "frail"
 
+    def node(self):
+        """Of the Ray cluster, where this replica works."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
+
     async def sample(self, requests):
         await asyncio.sleep(self.seconds)
         replies = await super().sample(requests)
