@@ -67,10 +67,10 @@ def check(settings: dict[str, Any], plain: bool) -> int:
     work = None
     for replicas in sorted(settings["replicas"]):
         with tempfile.TemporaryDirectory(prefix="treewise-check-") as folder:
-            load, wall, cpu, calls = os.getloadavg()[0], *_run(settings, replicas, Path(folder) / "run")
+            load, wall, cpu, calls = os.getloadavg()[0], *timed(settings, replicas, Path(folder) / "run")
             if work is None:
                 work = graded(recorded(Path(folder) / "run").scripts, {"driver": cpu / calls})
-        rows.append(_foretold(settings, stations, work, replicas, 3600 * len(work) / wall, load))
+        rows.append(foretold(settings, stations, work, replicas, 3600 * len(work) / wall, load))
     found = {"stations": {name: asdict(station) for name, station in stations.items()}}
     if plain:
         sys.stdout.write(json.dumps({**found, "runs": [asdict(row) for row in rows]}, indent=2) + "\n")
@@ -125,7 +125,7 @@ async def _rates(settings: Mapping[str, Any]) -> dict[str, Station]:
     return found
 
 
-def _run(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[float, float, int]:
+def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[float, float, int]:
     """Seconds of wall time, the driver's seconds of processor time, and requests, of a run without its start."""
     parts = _parts(settings, replicas)
     items = cut(parts.task.items(), settings["limit"])
@@ -160,9 +160,10 @@ def _run(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[floa
     return ended - began, used - cpu, calls
 
 
-def _foretold(
+def foretold(
     settings: Mapping[str, Any], stations: Mapping[str, Station], work: Any, replicas: int, measured: float, load: float
 ) -> Checked:
+    """A run of `work` over `replicas`, `measured` problems per hour, beside what is foretold of it."""
     driver = Station(rate=1, full=1, rows=1, replicas=1)
     fleet = {"driver": driver, "policy": replace(stations["policy"], replicas=replicas)}
     if "verifier" in stations:
