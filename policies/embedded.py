@@ -42,8 +42,8 @@ class Embedded:
             reaches it ends as `Finish.LENGTH`; a prefix that fills it gets an empty segment with that finish.
         rows: draws that run at once; more wait.
         budget: tokens computed in one forward at most.
-        speculate: who guesses ahead (see `policies.speculation`): "draft", "ngram", "recycle", "told", several of
-            them in order of priority, or None. No answer depends on it, so neither does the fingerprint.
+        speculate: who guesses ahead: "draft", "ngram", "recycle", "told", several in order of priority, a mapping with
+            the fields of `policies.speculation.Settings`, or None. No answer depends on it, nor does the fingerprint.
         draft: folder of the model that guesses, with this model's tokenizer.
 
     Raises:
@@ -59,7 +59,7 @@ class Embedded:
     max_context: int | None = None
     rows: int = 256
     budget: int = 2048
-    speculate: str | Sequence[str] | None = None
+    speculate: speculation.Wanted = None
     draft: str | None = None
     _loaded: list[Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -67,7 +67,7 @@ class Embedded:
         if self.dtype not in load.DTYPES:
             raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
         load.size_in_bytes(self.memory)
-        speculation.names(self.speculate, self.draft)
+        speculation.settings(self.speculate, self.draft)
         for name in ("threads", "max_context", "rows", "budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
