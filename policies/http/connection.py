@@ -102,7 +102,8 @@ class Connection:
         generated = self._generated(draws, used)
         if used.prompt is not None:
             self.drift.seen(request.prefix.digest, used.prompt)
-            if n == 1 and used.completion is not None and segments[0].finish is Finish.STEP:
+            whole = n == 1 and segments[0].finish is Finish.STEP and not draws[0].dropped
+            if whole and used.completion is not None:
                 self.drift.expect((request.prefix + segments[0]).digest, used.prompt + used.completion)
         cost = used.cost(ask.length, generated) + tally.lost
         return segments, replace(cost, policy_calls=tally.attempts, seconds=tally.seconds)
