@@ -25,7 +25,7 @@ from verifiers.prm import PRM
 
 
 def test_without_the_packages_it_says_how_to_get_them(capsys):
-    assert main(["peers", "--peers", sys.executable]) == 2
+    assert main(["peers", f"peers={sys.executable}"]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and "pip install 'its_hub[lm]==1.2.0' 'treequest==0.3.3'" in said
 
