@@ -43,6 +43,7 @@ class Parts:
         strict: whether draws are capped by what is left of `generated`, see `search.budget.Budget`.
         seeds: every item is run once with each.
         keep: what stays of finished items.
+        read_ahead: whether draws are scored as soon as they are there, see `verifiers.ahead`.
     """
 
     task: Task
@@ -57,6 +58,7 @@ class Parts:
     strict: bool
     seeds: tuple[int, ...]
     keep: Keep
+    read_ahead: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Parts:
@@ -69,6 +71,8 @@ class Parts:
         strict = budget.pop("strict")
         if type(strict) is not bool:
             raise ConfigError("budget.strict", strict, "give true or false")
+        if type(read_ahead := settings.get("read_ahead", False)) is not bool:
+            raise ConfigError("read_ahead", read_ahead, "give true or false")
         Budget(budget, strict=strict)  # refuses wrong limits at the door
         models = Models.of(settings.get("pool"))
         return cls(
@@ -84,6 +88,7 @@ class Parts:
             strict=strict,
             seeds=seeds(settings["seed"]),
             keep=make("trace", Keep, settings["trace"]),
+            read_ahead=read_ahead,
         )
 
     def budget(self) -> Budget:

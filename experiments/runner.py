@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.item import Item
+from experiments.memory import plan
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.rows import Row
@@ -21,9 +23,10 @@ from search.errors import ConfigError
 from search.events import Sink
 from search.journal import Journal, Journaled, JournaledVerifier
 from search.needs import check
-from search.ports import Binds, Describes, Policy, Renders, ability
+from search.ports import Binds, Describes, Policy, Renders, Verifier, ability
 from search.run import Outcome, run
 from search.session import Session
+from verifiers.ahead import Ahead
 
 CORRECT = {"right": True, "wrong": False, "unparsable": False, "timeout": None, "unknown": None}
 
@@ -59,9 +62,12 @@ class Runner:
     async def _start(self, progress: Progress) -> None:
         parts = self.parts
         check(parts.search, parts.policy, parts.verifier, parts.roles)
+        named: dict[str, Any] = {"policy": parts.policy, "verifier": parts.verifier}
+        named |= {f"roles.{role}": policy for role, policy in parts.roles.items()}
+        if (said := plan(named)) is not None:
+            sys.stdout.write(f"{said}\n")
         async with AsyncExitStack() as stack:
-            named: dict[str, Any] = {"task": parts.task, "policy": parts.policy, "verifier": parts.verifier}
-            for name, part in (named | {f"roles.{role}": policy for role, policy in parts.roles.items()}).items():
+            for name, part in ({"task": parts.task} | named).items():
                 if hasattr(part, "__aenter__"):
                     try:
                         await stack.enter_async_context(part)
@@ -128,14 +134,21 @@ class Runner:
         row = Row(item=item.id, task=item.task, search=self.search, seed=seed)
         budget, began = self.parts.budget(), time.monotonic()
         try:
-            with ExitStack() as stack:
+            async with AsyncExitStack() as stack:
                 sinks: list[Sink] = [progress]
                 if self.parts.keep.events:
                     trace = stack.enter_context(Trace(self.store.trace(item.id, seed)))
                     sinks.append(trace)
                     row = replace(row, trace=str(trace.path.relative_to(self.store.folder)))
                 journal = stack.enter_context(Journal(self.store.journal(item.id, seed)))
-                session = self._session(item, seed, Journaled(policy, journal), journal, budget, sinks)
+                verifier = self.parts.verifier
+                if isinstance(verifier, Binds):
+                    verifier = verifier.bind(item)
+                if self.parts.read_ahead and verifier:
+                    ahead = await stack.enter_async_context(aclosing(Ahead(policy, verifier)))
+                    policy, verifier = ahead.policy, ahead.verifier
+                judge = JournaledVerifier(verifier, journal) if verifier else None
+                session = self._session(item, seed, Journaled(policy, journal), judge, journal, budget, sinks)
                 outcome = await run(self.parts.search, session, self.parts.select, self.parts.task)
                 return await self._graded(item, row, outcome)
         except ConfigError:  # a setting is wrong, for this item and all others
@@ -146,18 +159,22 @@ class Runner:
             return replace(row, error=message, stopped="error", cost=budget.spent, wall=wall)
 
     def _session(
-        self, item: Item, seed: int, policy: Policy, journal: Journal, budget: Budget, sinks: Sequence[Sink]
+        self,
+        item: Item,
+        seed: int,
+        policy: Policy,
+        verifier: Verifier | None,
+        journal: Journal,
+        budget: Budget,
+        sinks: Sequence[Sink],
     ) -> Session:
         renders = ability(self.parts.policy, Renders)
         if renders is None:
             raise ConfigError("policy", self.parts.policy, "it has no chat template (search.ports.Renders)")
-        verifier = self.parts.verifier
-        if isinstance(verifier, Binds):
-            verifier = verifier.bind(item)
         return Session(
             renders.prompt(self.parts.task.messages(item)),
             policy,
-            JournaledVerifier(verifier, journal) if verifier else None,
+            verifier,
             budget,
             question=item.question,
             step=self.parts.step,

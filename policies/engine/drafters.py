@@ -34,7 +34,7 @@ class Guesses(NamedTuple):
 
     Attributes:
         tokens: int64 [C, K].
-        logprobs: float64 [C, K], at temperature 1, of all that can be said; -inf pads.
+        logprobs: float64 [C, K], at temperature 1, up to a constant per context; -inf pads.
         kind: int64 [C], from 0: how much is known here, in classes whose guesses come true at different rates.
     """
 

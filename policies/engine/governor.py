@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from policies.engine.growth import DEPTH
+
 PAYS = 1.05  # a draft must bring this many times the tokens per second of none
 HOPE = 1.1  # what drafts must bring at fewer rows to be tried at more
 ENOUGH = 5  # passes after which a way of working is known
@@ -17,6 +19,7 @@ BURST = 6  # passes of a trial
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
+GLANCE = 8  # of so many passes without a draft one is looked at
 AGAIN = (512, 1 << 15)  # passes after which the worse way is tried again, at first and at most
 
 
@@ -88,11 +91,13 @@ class Governor:
         forced: always draft, whatever it costs (for tests of exactness).
         cost: of forwards.
         trial: whether this pass is one to learn from: prices, which may be out of date, do not count.
+        deepest: guesses after one another in this pass, at most.
     """
 
     forced: bool = False
     cost: Cost = field(default_factory=Cost)
     trial: bool = False
+    deepest: int = DEPTH
     now: int = 0
     _rates: dict[tuple[int, bool], Rate] = field(default_factory=dict)
     _levels: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -120,14 +125,14 @@ class Governor:
 
     def _smaller(self, rows: int) -> float | None:
         """Tokens per second with drafts over those without, at the next smaller number of rows that is known."""
-        for size in range(_size(rows) - 1, -1, -1):
+        for size in range(size_class(rows) - 1, -1, -1):
             on, off = self._rates.get((size, True)), self._rates.get((size, False))
             if on and off and on.tries >= ENOUGH and off.tries >= ENOUGH:
                 return on.value / max(off.value, 1e-9)
         return None
 
     def _rate(self, rows: int, drafted: bool) -> Rate:
-        return self._rates.setdefault((_size(rows), drafted), Rate())
+        return self._rates.setdefault((size_class(rows), drafted), Rate())
 
     def observe(
         self, rows: int, drafted: bool, nodes: int, others: int, tokens: int, seconds: float, guessing: float
@@ -136,21 +141,25 @@ class Governor:
 
         It took `seconds` in all, of these `guessing` for the guesses.
         """
+        rate = self._rate(rows, drafted)
+        if not (drafted or self.trial) and self.now % GLANCE and rate.tries >= ENOUGH and rate.last == self.now - 1:
+            rate.streak, rate.last = rate.streak + 1, self.now  # all as usual: even keeping accounts has its price
+            return
         self.cost.observe(nodes + others, seconds - guessing)
         own = seconds - self.cost.token * others
         if rows and own > 0:
-            self._rate(rows, drafted).observe(tokens, own, self.now)
+            rate.observe(tokens, own, self.now)
 
     def level(self, name: str, contexts: int) -> float:
         """Seconds that a drafter takes for one level; 0 until it was measured, and in a trial."""
         if self.trial:
             return 0.0
-        size = _size(contexts)
+        size = size_class(contexts)
         return next((self._levels[name, s] for s in range(size, size + 3) if (name, s) in self._levels), 0.0)
 
     def took(self, name: str, contexts: int, seconds: float) -> None:
         """A drafter guessed for so many contexts at once (mutates)."""
-        key = name, _size(contexts)
+        key = name, size_class(contexts)
         old = self._levels.get(key)
         # the first of all is cold
         self._levels[key] = seconds if not old else old + 0.1 * (min(seconds, OUTLIER * old) - old)
@@ -158,6 +167,6 @@ class Governor:
             self._levels[key] = 0.0
 
 
-def _size(count: int) -> int:
+def size_class(count: int) -> int:
     """Classes of like size: 1, 2, 3-4, 5-8, 9-16, ..."""
     return (count - 1).bit_length()

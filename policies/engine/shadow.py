@@ -19,6 +19,7 @@ from policies.engine.drafters import KEPT, Context, Guesses
 from policies.engine.growth import DEPTH
 from policies.engine.lean import Lean, _normed
 from policies.engine.load import Model
+from policies.engine.narrow import Narrow, suits
 from policies.engine.schedule import Row, Scheduler
 
 
@@ -30,7 +31,7 @@ class Lines(Lean):
 
     def __init__(self, model: Model, lines: int, context: int):
         super().__init__(model.whole.base_model)
-        self._heads, self._columns = model.heads, context + 1
+        self._heads, self._columns, self._head = model.heads, context + 1, model.head
         shape = (model.layers, lines, context + 1, 2 * model.heads, model.width)
         self.data = torch.zeros(shape, dtype=model.dtype, device=model.device)
         self._at = torch.arange(context + 1, device=model.device)
@@ -40,14 +41,40 @@ class Lines(Lean):
         self._cos = torch.cat((cos.repeat(turned), torch.ones_like(cos).repeat(still)), 1)
         self._sin = torch.cat((sin.repeat(turned), torch.zeros_like(sin).repeat(still)), 1)
 
-    def run(self, lines: torch.Tensor | None, tokens: torch.Tensor, positions: torch.Tensor, span: int) -> torch.Tensor:
-        """Tokens [R, T] at positions [R, T] of `lines` [R] (None: the first R): final hidden states [R, T, H].
+    def copy(self, source: int, line: int, size: int) -> None:
+        """The first `size` tokens of one line into another."""
+        self.data[:, line, :size] = self.data[:, source, :size]
+
+    def run(self, lines: np.ndarray, tokens: np.ndarray, positions: np.ndarray, span: int) -> torch.Tensor:
+        """Tokens [R, T] at positions [R, T] of `lines` [R]: the last ones' final states [R, H].
 
         `span` is above all positions but those of the last column.
         """
+        new, top = tokens.shape[1], int(lines.max()) + 1
+        if new > 2 or top > 2 * len(lines):
+            return self._forward(self._tensor(lines), tokens, positions, span)[:, -1]
+        if top == len(lines) and (lines[1:] > lines[:-1]).all():
+            return self._forward(None, tokens, positions, span)[:, -1]
+        # idle lines between them compute what goes to the last column: no gathering
+        wide, at = np.zeros((top, new), np.int64), np.full((top, new), self._columns - 1)
+        wide[lines], at[lines] = tokens, positions
+        return self._forward(None, wide, at, span)[self._tensor(lines), -1]
+
+    def best(self, states: torch.Tensor, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest next tokens [R, K], likeliest first, and their log-probabilities."""
+        logits = self._head(states)[:, :vocabulary]
+        top = torch.log_softmax(logits.float(), -1).topk(min(KEPT, vocabulary))
+        return top.indices.cpu().numpy(), top.values.double().cpu().numpy()
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.data.device)
+
+    def _forward(self, lines: torch.Tensor | None, ids: np.ndarray, places: np.ndarray, span: int) -> torch.Tensor:
+        """As `run`, of the first R lines without `lines`; final states [R, T, H]."""
+        tokens, positions = self._tensor(ids), self._tensor(places)
         rows, new = tokens.shape
-        x = embedding(self._embed, tokens.view(-1))
-        flat = positions.view(-1)
+        x = embedding(self._embed, tokens.reshape(-1))
+        flat = positions.reshape(-1)
         cos, sin = self._cos[flat], self._sin[flat]
         half, queries, width, heads = self._width // 2, self._queries, self._width, self._heads
         share = queries // heads
@@ -91,12 +118,14 @@ class DraftModel:
     learns: Literal["none", "path", "all"] = "none"
 
     def __init__(self, model: Model, lines: int, context: int, vocabulary: int):
-        self._head, self._device, self._vocabulary = model.head, model.device, min(vocabulary, model.vocabulary)
-        self._context, self._lines = context, Lines(model, lines, context)
+        self._vocabulary = min(vocabulary, model.vocabulary)
+        self._context = context
+        self._lines: Lines | Narrow = (Narrow if suits(model) else Lines)(model, lines, context)
         self._known = np.full((lines, context), -1, np.int64)  # the tokens of each line
         self._valid = np.zeros(lines, np.int64)  # how many of them have their keys and values
         self._size = np.zeros(lines, np.int64)  # tokens of the row, drawn ones included
         self._line: dict[Row, int] = {}
+        self._paths: dict[Row, tuple[int, ...]] = {}  # in this pass: the guesses that a row's line follows
 
     def begin(self, schedule: Scheduler, rows: Sequence[Row]) -> list[bool]:
         """Rows that run have their line and its prompt computed; those that have ended leave theirs."""
@@ -104,33 +133,39 @@ class DraftModel:
         for row in [row for row in self._line if row not in running]:
             del self._line[row]
         free = set(range(len(self._valid))) - set(self._line.values())
-        fresh = []
+        fresh, known = [], []
         for row in rows:
             i, prompt = row.index, len(row.call.ids)
-            count = int(schedule.count[i])
-            size = prompt + count
-            line = self._line.get(row)
-            if line is not None:
-                if size + DEPTH > self._context:
-                    del self._line[row]
-                    continue
-                begin = int(self._size[line])
-                self._write(line, begin, schedule.tokens[i, begin - prompt : count])
-            elif free and size + DEPTH <= self._context:
-                ids = np.concatenate((row.call.ids, schedule.tokens[i, :count]))
-                fresh.append((row, ids))
+            if prompt + int(schedule.count[i]) + DEPTH > self._context:
+                self._line.pop(row, None)
+            elif row in self._line:
+                known.append(row)
+            elif free:
+                ids = np.concatenate((row.call.ids, schedule.tokens[i, : schedule.count[i]]))
                 self._line[row] = self._adopt(ids, free)
+                fresh.append(self._line[row])
+        if known:
+            self._write(schedule, known)
         if fresh:
-            self._prefill([self._line[row] for row, _ in fresh])
+            self._prefill(fresh)
+        self._paths.clear()
         return [row in self._line for row in rows]
 
-    def _write(self, line: int, begin: int, tokens: np.ndarray) -> None:
-        end = begin + len(tokens)
-        wrong = np.flatnonzero(self._known[line, begin:end] != tokens)
-        if len(wrong):
-            self._known[line, begin:end] = tokens
-            self._valid[line] = min(self._valid[line], begin + int(wrong[0]))
-        self._size[line] = end
+    def _write(self, schedule: Scheduler, rows: Sequence[Row]) -> None:
+        """What `rows` have drawn since the last pass; what was guessed right is computed already (mutates)."""
+        lines = np.array([self._line[row] for row in rows])
+        prompts = np.array([len(row.call.ids) for row in rows])
+        index = np.array([row.index for row in rows])
+        begins, ends = self._size[lines], prompts + schedule.count[index]
+        columns = begins[:, None] + np.arange(int((ends - begins).max()))
+        inside = columns < ends[:, None]
+        drawn = schedule.tokens[index[:, None], np.minimum(columns, ends[:, None] - 1) - prompts[:, None]]
+        wrong = (self._known[lines[:, None], np.minimum(columns, self._context - 1)] != drawn) & inside
+        first = begins + np.where(wrong.any(1), wrong.argmax(1), columns.shape[1])
+        self._valid[lines] = np.minimum(self._valid[lines], first)
+        at = np.nonzero(inside)
+        self._known[lines[at[0]], columns[at]] = drawn[at]
+        self._size[lines] = ends
 
     def _adopt(self, ids: np.ndarray, free: set[int]) -> int:
         """A free line for `ids`, with what any line has in common with it (mutates)."""
@@ -141,7 +176,7 @@ class DraftModel:
         free.discard(line)
         shared = int(same[source])
         if line != source and shared:
-            self._lines.data[:, line, :shared] = self._lines.data[:, source, :shared]
+            self._lines.copy(source, line, shared)
         self._known[line, : len(ids)] = ids
         self._valid[line], self._size[line] = shared, len(ids)
         return line
@@ -152,45 +187,42 @@ class DraftModel:
         if len(some):
             self._run(some, self._size[some] - 1)
 
-    def _run(self, lines: np.ndarray, ends: np.ndarray) -> torch.Tensor:
-        """Compute what is missing of `lines` before positions `ends`; final states at the last ones [R, H]."""
+    def _run(self, lines: np.ndarray, ends: np.ndarray) -> Any:
+        """Compute what is missing of `lines` before positions `ends`; final states at the last ones."""
         new = int((ends - self._valid[lines]).max())
         # what is known already of a line that lacks less is computed again: padding
         positions = ends[:, None] + np.arange(-new, 0)
         tokens = self._known[lines[:, None], np.maximum(positions, 0)]
         if new > 1:
             positions = np.where(positions < 0, self._context, positions)
-        span, top = int(ends.max()), int(lines.max()) + 1
         self._valid[lines] = ends
-        if new > 2 or top > 2 * len(lines):
-            return self._lines.run(self._tensor(lines), self._tensor(tokens), self._tensor(positions), span)[:, -1]
-        if top == len(lines) and (lines[1:] > lines[:-1]).all():
-            return self._lines.run(None, self._tensor(tokens), self._tensor(positions), span)[:, -1]
-        # idle lines between them compute what goes to the last column: no gathering
-        wide, at = np.zeros((top, new), np.int64), np.full((top, new), self._context)
-        wide[lines], at[lines] = tokens, positions
-        return self._lines.run(None, self._tensor(wide), self._tensor(at), span)[self._tensor(lines), -1]
+        return self._lines.run(lines, tokens, positions, int(ends.max()))
 
     def guess(self, contexts: Sequence[Context]) -> Guesses:
         """The model's likeliest next tokens; `contexts` are of one depth, a path being the one asked for before and
         one token more."""
-        count, depth = len(contexts), len(contexts[0].path)
-        lines = np.fromiter((self._line[row] for row, _ in contexts), np.int64, count)
+        count, depth, paths = len(contexts), len(contexts[0].path), self._paths
+        lines = np.array([self._line[row] for row, _ in contexts])
         ends = self._size[lines] + depth
+        if depth and all(paths.get(row) == path[:-1] for row, path in contexts):
+            self._known[lines, ends - 1] = [path[-1] for _, path in contexts]
+        else:
+            self._follow(contexts, lines, ends)
+        paths.update(contexts)
+        tokens, logprobs = self._lines.best(self._run(lines, ends), self._vocabulary)
+        return Guesses(tokens, logprobs, np.zeros(count, np.int64))
+
+    def _follow(self, contexts: Sequence[Context], lines: np.ndarray, ends: np.ndarray) -> None:
+        """Put the contexts' paths into their lines; what was computed of others is computed again (mutates)."""
+        depth = len(contexts[0].path)
         valid = np.minimum(self._valid[lines], ends - 1)
         if depth:
             at = ends[:, None] + np.arange(-depth, 0)
-            paths = np.array([path for _, path in contexts], np.int64)
-            same = (self._known[lines[:, None], at] == paths).cumprod(-1).sum(-1)
-            self._known[lines[:, None], at] = paths
+            found = np.array([path for _, path in contexts], np.int64)
+            same = (self._known[lines[:, None], at] == found).cumprod(-1).sum(-1)
+            self._known[lines[:, None], at] = found
             valid = np.minimum(valid, ends - depth + same)
-        self._valid[lines] = valid
-        logits = self._head(self._run(lines, ends))[:, : self._vocabulary]
-        top = torch.log_softmax(logits.float(), -1).topk(min(KEPT, self._vocabulary))
-        return Guesses(top.indices.cpu().numpy(), top.values.double().cpu().numpy(), np.zeros(count, np.int64))
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+        self._valid[lines] = np.minimum(valid, ends - 1)
 
     def learn(self, before: Sequence[Sequence[int]], tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """It has learnt before."""

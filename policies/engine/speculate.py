@@ -8,7 +8,10 @@ Speculative Decoding"). Guesses decide how many forwards are needed, and nothing
 a forward of another shape makes the last bits of logits differ, as any other batch does (see `sampler`).
 
 Trees grow level by level, a guess being added while what it may bring is worth what it costs to compute (DySpec: Xiong
-et al. 2024; OPT-Tree: Wang et al. 2024; their greedy growth with a threshold, in batches). How likely a guess is right
+et al. 2024; OPT-Tree: Wang et al. 2024; their greedy growth with a threshold, in batches), or have a fixed shape. All
+rows that draft share each forward of the one draft model, so the drafts of several branches of a search are interleaved
+by level (SEED: Wang et al. 2024, "SEED: Accelerating Reasoning Tree Construction via Scheduled Speculative Decoding",
+which lets branches take turns, first come, first served; here no branch waits for another). How likely a guess is right
 is read from how guesses of its sort fared: by drafter, by what the drafter knows there, and by how far the first
 candidate leads the second once the draw's noise is added.
 """
@@ -28,12 +31,14 @@ from policies.engine.governor import Governor
 from policies.engine.growth import DEPTH, Draft, Twig, tail
 from policies.engine.sampler import Sampled
 from policies.engine.schedule import Row, Scheduler
+from policies.engine.shape import Shape
 
 LEADS = np.array([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])  # nats; bounds of the classes of leads
 SURE = 0.6  # a guess this likely is not asked of the next drafter
 
 
-Place = tuple[int, int, tuple[int, ...], float]  # row, node, guesses that lead there, chance to get there
+# row, node, guesses that lead there, chance to get there, node of a fixed shape
+Place = tuple[int, int, tuple[int, ...], float, int]
 
 
 @dataclass(slots=True)
@@ -84,6 +89,7 @@ class Speculation:
         governor: decides when, and what a guess costs.
         most: guesses in one forward.
         clock: seconds; of the thread where nothing else works for it, so that other processes do not disturb.
+        shape: of every row's draft; None lets drafts grow by what is expected of each guess.
     """
 
     def __init__(
@@ -92,12 +98,15 @@ class Speculation:
         governor: Governor | None = None,
         most: int = 512,
         clock: Callable[[], float] = time.perf_counter,
+        shape: Shape | None = None,
     ):
+        self._shape = shape
         self.drafters, self.governor, self.clock, self.most = list(drafters), governor or Governor(), clock, most
         # classes: by drafter, greedy or not, kind, lead
         widths = [2 * d.kinds * (len(LEADS) + 1) for d in self.drafters]
         self._bases = np.concatenate(([0], np.cumsum(widths)[:-1])).astype(np.int64)
         self._fortunes = Fortunes(sum(widths))
+        self._names = [d.name for d, width in zip(self.drafters, widths, strict=True) for _ in range(width)]  # by class
         self.counters = Counters()
         self._active = False  # whether this pass has a draft
         self._stops: Counter[int] = Counter()  # by token: how often a rule ended a draw there
@@ -125,36 +134,38 @@ class Speculation:
     def _grow(self, schedule: Scheduler, rows: Sequence[Row]) -> list[Twig]:
         twigs = [Twig() for _ in rows]
         lines = np.fromiter((row.index for row in rows), np.int64, len(rows))
-        room = np.minimum(schedule.limit[lines] - schedule.count[lines] - 1, DEPTH).tolist()
+        room = np.minimum(schedule.limit[lines] - schedule.count[lines] - 1, self.governor.deepest).tolist()
         left = min(self.most, schedule.kv.available - schedule.promised)
         able = [drafter.begin(schedule, rows) for drafter in self.drafters]
-        cost, forced, rates = self.governor.cost, self.governor.forced, self._fortunes.table
+        children = self._shape.children if self._shape else ()
+        cost, rates = self.governor.cost, self._fortunes.table
+        forced = self.governor.forced or bool(children)  # of a fixed shape no guess is weighed
         brings, takes = float(len(rows)), cost.fixed + cost.token * len(rows)
-        frontier: list[Place] = [(r, 0, (), 1.0) for r in range(len(rows))]
-        for depth in range(1, DEPTH + 1):
+        frontier: list[Place] = [(r, 0, (), 1.0, 0) for r in range(len(rows))]
+        for depth in range(1, self.governor.deepest + 1):
             bound = 0.0 if forced else cost.token * brings / takes  # a guess must be right this often
-            frontier = [(r, at, path, reach) for r, at, path, reach in frontier if room[r] >= depth and reach > bound]
-            frontier = frontier[: max(left, 0)]
+            frontier = [place for place in frontier if room[place[0]] >= depth and place[3] > bound][: max(left, 0)]
             if not frontier:
                 break
             price = self.governor.level(self.drafters[0].name, len(frontier))
-            hope = sum(reach for *_, reach in frontier)
+            hope = sum(place[3] for place in frontier)
             if not forced and hope * takes < brings * (price + cost.token * len(frontier)):
                 break
-            contexts = [Context(rows[r], path) for r, _, path, _ in frontier]
+            contexts = [Context(rows[r], path) for r, _, path, *_ in frontier]
             tokens, classes, spent = self._guess(schedule, able, lines, frontier, contexts, rates)
             takes += spent
             following: list[Place] = []
-            for (r, at, path, reach), pair, kind in zip(frontier, tokens.tolist(), classes.tolist(), strict=True):
-                for rank, token in enumerate(pair):
+            for (r, at, path, reach, spot), pair, kind in zip(frontier, tokens.tolist(), classes.tolist(), strict=True):
+                spots = children[spot] if children else (0, 0)
+                for rank, (token, below) in enumerate(zip(pair, spots, strict=False)):
                     chance = reach * float(rates[kind, rank])
-                    if token < 0 or left < 1 or (chance <= bound and not (forced and rank == 0)):
+                    if token < 0 or left < 1 or (chance <= bound and not (forced and (children or rank == 0))):
                         continue
                     node = twigs[r].add(token, at, 2 * kind + rank)
                     left -= 1
                     brings, takes = brings + chance, takes + cost.token
                     if not self._final(rows[r], token):
-                        following.append((r, node, (*path, token), chance))
+                        following.append((r, node, (*path, token), chance, below))
             frontier = following
         return twigs
 
@@ -214,7 +225,8 @@ class Speculation:
         """
         tails = [tail(schedule, row, 8) for row in draft.rows] if self._learners else []
         paths = draft.settle(schedule, sampled)
-        counters, tags, hits = self.counters, [], []
+        counters, names, tags, hits = self.counters, self._names, [], []
+        drafted, accepted, by_depth = counters.drafted, counters.accepted, counters.by_depth
         counters.drafted_passes += len(paths)
         for row, twig, path in zip(draft.rows, draft.twigs, paths, strict=True):
             counters.tokens += len(path)
@@ -224,13 +236,13 @@ class Speculation:
             row.call.tally.drafted += len(twig.tokens) - 1
             on = set(path)
             for i in range(1, len(twig.tokens)):
-                hit, tag = i in on, twig.tags[i]
-                name = self.drafters[int(np.searchsorted(self._bases, tag // 2, "right")) - 1].name
-                counters.drafted[name] += 1
-                counters.accepted[name] += hit
-                level = counters.by_depth[twig.depths[i] - 1]
+                hit, tag, level = i in on, twig.tags[i], by_depth[twig.depths[i] - 1]
+                name = names[tag // 2]
+                drafted[name] += 1
                 level[0] += 1
-                level[1] += hit
+                if hit:
+                    accepted[name] += 1
+                    level[1] += 1
                 if twig.parents[i] in on:
                     tags.append(tag)
                     hits.append(hit)

@@ -30,6 +30,11 @@ from verifiers.prm import PRM
 FULL = os.environ.get("TREEWISE_FULL") == "1"
 PROBLEMS = 300 if FULL else 2
 DRAFTERS = ["draft", "ngram", "recycle", ("ngram", "draft", "recycle")]
+WAYS = [  # further settings: a fixed shape, depths by a bandit, chosen by goodput
+    {"by": ["ngram", "draft"], "profile": [0.6, 0.2], "guesses": 6},
+    {"by": "draft", "length": "bandit"},
+    {"by": ("draft", "recycle"), "length": "goodput"},
+]
 HEATS = [(0.0, 1.0), (0.8, 1.0), (1.0, 0.9)]
 SEARCHES = [Beam(2, 3, depth=4), MCTS(simulations=4, width=2), Flat(3)]
 
@@ -62,7 +67,8 @@ async def grown(dtype, speculate, heat, top_p):
     ):
         speculation = policy.engine.speculation
         if speculation is not None:
-            speculation.governor.forced, speculation.most = True, 40
+            speculation.governor.forced |= not isinstance(speculate, dict)
+            speculation.most = 40
         result = await trees(policy, prm, heat, top_p)
         engine = policy.engine
     engine.kv.check()
@@ -93,6 +99,13 @@ def test_trees_are_the_same_to_the_last_bit_in_float64(plain, speculate, heat, t
             assert logprobs == same
             assert score == known
     assert sum(counters.accepted.values()) > 0.2 * counters.drafted_passes
+
+
+@pytest.mark.parametrize("speculate", WAYS, ids=str)
+def test_trees_are_the_same_however_guesses_are_chosen(plain, speculate):
+    found, counters = asyncio.run(grown("float64", speculate, 0.8, 1.0))
+    assert [repr(tree) for tree in found] == [repr(tree) for tree in plain("float64", 0.8, 1.0)]
+    assert sum(counters.drafted.values()) > 10
 
 
 @pytest.mark.parametrize("speculate", DRAFTERS[::3], ids=str)
@@ -138,6 +151,14 @@ def test_draws_with_guesses_follow_the_distribution(tmp_path):
 
 def test_settings_that_cannot_be_are_refused(tmp_path):
     wrong = [("eagle", None, "speculate"), (["ngram", "ngram"], None, "speculate"), ("draft", None, "draft")]
+    for field, value in (
+        ("length", "long"),
+        ("profile", [0.2, 0.5]),
+        ("profile", [0.9, 0.2]),
+        ("guesses", 0),
+        ("x", 1),
+    ):
+        wrong.append(({"by": "ngram", field: value}, None, f"speculate.{field}"))
     for speculate, draft, field in wrong:
         with pytest.raises(ConfigError, match=field):
             Embedded("models/policy", speculate=speculate, draft=draft)
