@@ -171,10 +171,9 @@ def simulated(
     else:
         outcome = fleet.run(scripts, concurrency=concurrency, seed=question.seed)
     steady = outcome.seconds[int(WARM * count) :] if opened else outcome.seconds
-    ends = outcome.ends
     known = {
         "problems": float(count),
-        "rate": 3600 * count / (ends[-1] if ends else math.nan),
+        "rate": 3600 * (outcome.rate if opened else count / outcome.wall),
         "seconds": statistics.fmean(steady),
         "p50": float(statistics.median(steady)),
         "p99": outcome.quantile(0.99),

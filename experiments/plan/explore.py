@@ -23,10 +23,10 @@ class Cell:
     Attributes:
         spread: sigma of the logarithm of a draw's tokens.
         between: mean seconds between two losses of one replica; None for none.
-        per_hour: problems solved.
+        per_hour: problems solved, in the middle of the run.
         hits: share of prompt tokens found in a cache.
         p50, p99: seconds of a problem.
-        busy: share of the replicas' time.
+        busy: share of the replicas' time, the end of the run with its last stragglers included.
         lost: share of tokens that were for nothing: their replica was lost.
         again: requests asked again.
         replaced: replicas.
@@ -77,7 +77,7 @@ def explore(
                     routing,
                     spread,
                     between,
-                    3600 * problems / outcome.wall,
+                    3600 * outcome.rate,
                     outcome.hits(),
                     outcome.quantile(0.5),
                     outcome.quantile(0.99),

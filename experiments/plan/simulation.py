@@ -40,6 +40,13 @@ class Outcome:
         """Seconds in which that share of the problems is solved."""
         return float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
 
+    @property
+    def rate(self) -> float:
+        """Problems per second, between the tenth and the last tenth: neither the beginning nor stragglers count."""
+        low, high = len(self.ends) // 10, 9 * len(self.ends) // 10
+        between = self.ends[high] - self.ends[low] if self.ends else 0.0
+        return (high - low) / between if between else float("nan")
+
     def busy(self, station: str) -> float:
         """Share of its replicas' time in which they were at work."""
         pool = self.pools[station]
