@@ -52,6 +52,11 @@ class Connection:
     def __post_init__(self) -> None:
         object.__setattr__(self, "grouping", Grouping(self._together))
 
+    def unweighed(self) -> Connection:
+        """The same, with draws that have no log-probabilities."""
+        asking, abilities = replace(self.asking, logprobs=False), replace(self.abilities, logprobs="")
+        return Connection(self.client, asking, abilities, self.rendering)
+
     async def sample(self, request: Request) -> Reply:
         """The reply to one request, whatever it took."""
         self._check(request.prefix)
@@ -150,7 +155,8 @@ class Connection:
         return replies
 
     def _begin(self, plan: Plan, count: int) -> list[Draw]:
-        return [Draw(plan, self.rendering.vocabulary, self.rendering.ends, self.abilities.ids) for _ in range(count)]
+        said, weighed = self.abilities, bool(self.abilities.logprobs)
+        return [Draw(plan, self.rendering.vocabulary, self.rendering.ends, said.ids, weighed) for _ in range(count)]
 
     async def _once(self, ask: _Ask, begin: Callable[[], list[Draw]], tally: Tally) -> tuple[list[Draw], Usage]:
         """One way of asking, as often as it takes; every attempt fills draws of its own."""
@@ -226,7 +232,9 @@ class Connection:
         if not continuation.tokens:
             return ()
         ids = [*prefix.tokens, *continuation.tokens]
-        answer = await self.client.post(self.asking.path, self.asking.body(ids, max_tokens=1, temperature=0, echo=True))
+        answer = await self.client.post(
+            self.asking.path, self.asking.body(ids, max_tokens=1, temperature=0, echo=True, logprobs=1)
+        )
         for choice in answer.get("choices") or ():
             found = ((choice.get("logprobs") or {}).get("token_logprobs") or [])[len(prefix.tokens) : len(ids)]
             if len(found) == len(continuation.tokens) and all(x is not None for x in found):

@@ -52,6 +52,8 @@ class Endpoint:
         route: "auto" takes the best of "tokens", "text" (completions) and "chat".
         template: whether prompts are chats rendered by a template; False joins the contents, for base models.
         seeded: whether draws have seeds where they can. False needs several times fewer requests.
+        weighed: whether draws have log-probabilities where they can; False saves the server's time, and searches that
+            need them are refused.
         max_context: tokens in prompt and answer; None takes what the server says, or no limit. A draw that reaches it
             ends as `Finish.LENGTH`.
         concurrency: requests in flight at most; begins at `start`, grows while all goes well, halves when it does not.
@@ -74,6 +76,7 @@ class Endpoint:
     route: Literal["auto", "tokens", "text", "chat"] = "auto"
     template: bool = True
     seeded: bool = True
+    weighed: bool = True
     max_context: int | None = None
     concurrency: int = 64
     start: int = 8
@@ -122,8 +125,8 @@ class Endpoint:
         except BaseException:
             await client.close()
             raise
-        self._open.append(connection)
-        log.info("%s, %s: %s", self.base_url, connection.asking.model, connection.abilities)
+        self._open.append(connection if self.weighed else connection.unweighed())
+        log.info("%s, %s: %s", self.base_url, connection.asking.model, self.abilities)
         return self
 
     async def __aexit__(

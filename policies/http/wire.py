@@ -52,7 +52,7 @@ def _piece(choice: Mapping[str, Any]) -> Piece:
     tokens = choice.get("token_ids") or [record["id"] for record in records if "id" in record]
     if texts and all(str(word).startswith(_ID) for word in texts):
         tokens, texts = tokens or [int(word.removeprefix(_ID)) for word in texts], []
-    if len(logprobs) == len(tokens) - 1 and choice.get("finish_reason") == "stop":
+    if weighed and len(logprobs) == len(tokens) - 1 and choice.get("finish_reason") == "stop":
         tokens = tokens[:-1]  # an end of sequence that the server does not weigh: it has no text, so nothing is lost
     return Piece(
         choice.get("index", 0),

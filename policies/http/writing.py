@@ -61,8 +61,8 @@ class Draw:
             again without stop strings.
     """
 
-    def __init__(self, plan: Plan, vocabulary: Any, ends: set[int], ids: bool):
-        self.plan, self._ends, self._ids = plan, ends, ids
+    def __init__(self, plan: Plan, vocabulary: Any, ends: set[int], ids: bool, weighed: bool = True):
+        self.plan, self._ends, self._ids, self._weighed = plan, ends, ids, weighed
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._growing = Growing(vocabulary) if vocabulary is not None else None
@@ -79,7 +79,7 @@ class Draw:
 
     def resumed(self) -> Draw:
         """The same draw, that goes on where the server stopped too early; its boundary is looked for here."""
-        again = Draw(replace(self.plan, stop=(), stream=False), self._vocabulary, self._ends, self._ids)
+        again = Draw(replace(self.plan, stop=(), stream=False), self._vocabulary, self._ends, self._ids, self._weighed)
         again._tokens, again._logprobs, again._text = [*self._tokens], [*self._logprobs], self._text
         if (growing := again._growing) is not None:
             for token in self._tokens:
@@ -93,7 +93,8 @@ class Draw:
 
     def add(self, piece: Piece) -> None:
         """Takes in what came; what comes after the end is counted, and dropped."""
-        if self._ids and (len(piece.logprobs) != len(piece.tokens) or (piece.text and not piece.tokens)):
+        wanted = len(piece.tokens) if self._weighed else 0
+        if self._ids and (len(piece.logprobs) != wanted or (piece.text and not piece.tokens)):
             raise broken(f"{len(piece.tokens)} ids and {len(piece.logprobs)} log-probabilities came for {piece.text!r}")
         for token, logprob, text, end in self._split(piece):
             self.received += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -221,7 +222,20 @@ async def test_a_caller_who_leaves_a_shared_request_leaves_it_to_the_others(serv
         await asyncio.sleep(0)
         leaves.cancel()
         ((reply,),) = await asyncio.gather(stays)
-        assert len(reply.segments[0].tokens) == 2
+        assert reply.segments[0].tokens  # one or two: without a seed nobody knows which
+
+
+async def test_unweighed_draws_are_the_same_without_log_probabilities(serve):
+    (weighed, _), (bare, talk) = serve(TOY), serve(TOY, weighed=False)
+    request = Request(PREFIXES[0], Sampling(until=Tokens(2)), tuple(range(40)))
+    async with weighed, bare:
+        before = len(talk.asked)
+        ((wanted,), (found,)) = await weighed.sample([request]), await bare.sample([request])
+        assert not any("logprobs" in body for body in talk.asked[before:])
+        assert "logprobs" in bare.lacks and "logprobs" not in weighed.lacks
+    assert found.cost.generated == wanted.cost.generated
+    assert {segment.finish for segment in found.segments} == {Finish.STEP, Finish.END}
+    assert list(found.segments) == [replace(segment, logprobs=()) for segment in wanted.segments]
 
 
 @pytest.mark.parametrize("lacks", [(), ("lists",), ("tokenize",)], ids=str)
