@@ -103,7 +103,7 @@ class Worker:
         if rows:
             logits = self._model.head(states)
             if drawing:
-                self._draw(rows[:drawing], logits, draft)
+                self._draw(where[:drawing], logits, draft)
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
         spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
@@ -111,7 +111,7 @@ class Worker:
             tally.seconds += spent * count
         if rows:
             schedule.seconds[where] += spent
-            self._leave(rows[:drawing], before[:drawing])
+            self._leave(rows[:drawing], where[:drawing], before[:drawing])
             if drawing < len(rows):
                 self._list(rows[drawing:], logits[drawing - len(rows) :])
         if speculation is not None and computed is not None:
@@ -163,11 +163,11 @@ class Worker:
                 rows += [(row, at - 1) for row in job.rows]
         return rows
 
-    def _draw(self, rows: list[Row], logits: torch.Tensor, draft: Draft | None) -> None:
-        """One token for each of `rows`; of rows with a draft, which come first, all that prove right and one more."""
+    def _draw(self, where: np.ndarray, logits: torch.Tensor, draft: Draft | None) -> None:
+        """One token for each row, by its line; of rows with a draft, which come first, all that prove right and one
+        more."""
         s = self._schedule
-        some = rows if draft is None else rows[len(draft.rows) :]
-        index = own = lines(some)
+        index = own = where if draft is None else where[len(draft.rows) :]
         positions = s.count[own]
         if draft is not None:
             index = np.concatenate((draft.lines, own))
@@ -194,13 +194,13 @@ class Worker:
                 self._schedule.end(rows[i], keep=True)
                 self._complete(rows[i].call, Listed(tokens, logprobs, rows[i].call.tally))
 
-    def _leave(self, rows: list[Row], before: np.ndarray) -> None:
+    def _leave(self, rows: list[Row], i: np.ndarray, before: np.ndarray) -> None:
         """Rows that are complete leave the schedule; calls that are complete are answered.
 
-        What was drawn since `before` (counts, [rows]) is looked at token by token: nothing after an end is kept.
+        `i` are their lines. What was drawn since `before` (counts, [rows]) is looked at token by token: nothing after
+        an end is kept.
         """
         s = self._schedule
-        i = lines(rows)
         counts = s.count[i]
         # what the loop does not look at: rows that drew one token, at which no draw of theirs can end
         latest, spare = s.tokens[i, counts - 1].tolist(), s.limit[i] - counts
@@ -240,7 +240,9 @@ class Worker:
         for row in stay:
             if row.call.over:
                 s.end(row, keep=False)
-        s.sort()
+        # the others keep their order when rows neither join nor run ahead
+        if not before.all() or (counts - before > 1).any():
+            s.sort()
 
     def _refuse(self, call: Call, error: Exception) -> None:
         told = PolicyError(f"the rule that ends a draw failed: {type(error).__name__}: {error}")
