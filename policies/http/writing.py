@@ -53,6 +53,9 @@ def planned(sampling: Sampling, stop: bool, stream: bool) -> Plan:
 class Draw:
     """Grows by pieces until it ends.
 
+    Args:
+        ids, weighed: whether the server gives token ids, and log-probabilities.
+
     Attributes:
         finish: why it ended; None while it goes on.
         received: tokens that came, also those beyond the end; events where the server gives no ids.
