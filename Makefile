@@ -2,10 +2,11 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo ray test golden lint table bench clean
+.PHONY: help demo ray test test-vllm golden lint table bench clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+VLLM := $(VENV)/vllm
 READY := $(VENV)/.ready
 INSTALL := $(RUN) -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
 
@@ -16,6 +17,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 help:
 	@echo "make demo    search a few real problems with the small models that ship with the project"
 	@echo "make test    the test suite            (ARGS='-k beam' passes arguments to pytest)"
+	@echo "make test-vllm  the tests that start engines of vLLM, in an environment of their own (3 GB)"
 	@echo "make ray     installs Ray too, so that its tests are run and not skipped"
 	@echo "make golden  writes the small trees of tests/golden again; look at the difference"
 	@echo "make lint    ruff and mypy"
@@ -45,6 +47,16 @@ demo: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)
+
+# its pins are not ours, so it has its own environment; every package is listed, and nothing else is installed
+$(VLLM)/.ready: constraints-vllm.txt $(READY)
+	@if [ ! -x $(VLLM)/bin/python ]; then $(RUN) -m venv $(VLLM); fi
+	@echo "installing vLLM into $(VLLM) (once; a few minutes)"
+	@$(VLLM)/bin/python -m pip install -qq --no-compile --disable-pip-version-check --no-deps --requirement constraints-vllm.txt
+	@touch $@
+
+test-vllm: $(VLLM)/.ready
+	@OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m vllm $(ARGS) tests/vllm
 
 golden: $(READY)
 	@GOLDEN=write $(RUN) -m pytest -q tests/golden

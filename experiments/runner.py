@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.item import Item
+from experiments.memory import plan
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.rows import Row
@@ -60,9 +62,12 @@ class Runner:
     async def _start(self, progress: Progress) -> None:
         parts = self.parts
         check(parts.search, parts.policy, parts.verifier, parts.roles)
+        named: dict[str, Any] = {"policy": parts.policy, "verifier": parts.verifier}
+        named |= {f"roles.{role}": policy for role, policy in parts.roles.items()}
+        if (said := plan(named)) is not None:
+            sys.stdout.write(f"{said}\n")
         async with AsyncExitStack() as stack:
-            named: dict[str, Any] = {"task": parts.task, "policy": parts.policy, "verifier": parts.verifier}
-            for name, part in (named | {f"roles.{role}": policy for role, policy in parts.roles.items()}).items():
+            for name, part in ({"task": parts.task} | named).items():
                 if hasattr(part, "__aenter__"):
                     try:
                         await stack.enter_async_context(part)

@@ -42,8 +42,8 @@ class Embedded:
             reaches it ends as `Finish.LENGTH`; a prefix that fills it gets an empty segment with that finish.
         rows: draws that run at once; more wait.
         budget: tokens computed in one forward at most.
-        speculate: who guesses ahead: "draft", "ngram", "recycle", several in order of priority, a mapping with the
-            fields of `policies.speculation.Settings`, or None. No answer depends on it, nor does the fingerprint.
+        speculate: who guesses ahead: "draft", "ngram", "recycle", "told", several in order of priority, a mapping with
+            the fields of `policies.speculation.Settings`, or None. No answer depends on it, nor does the fingerprint.
         draft: folder of the model that guesses, with this model's tokenizer.
 
     Raises:
@@ -142,6 +142,14 @@ class Embedded:
             PolicyError: a prefix has no ids or ids of another vocabulary; the model failed; not loaded.
         """
         return await _all(self._sample(request) for request in requests)
+
+    async def sample_told(
+        self, requests: Sequence[Request], told: Sequence[tuple[tuple[int, ...], ...]]
+    ) -> Sequence[Reply]:
+        """As `sample`, where `speculate` has "told": tokens that another model drew for each draw of each request."""
+        for request, guesses in zip(requests, told, strict=True):
+            speculation.tell(self.engine.speculation, request, guesses)
+        return await self.sample(requests)
 
     async def _sample(self, request: Request) -> Reply:
         loaded, sampling = self._ready, request.sampling

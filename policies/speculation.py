@@ -1,10 +1,11 @@
-"""Who guesses ahead for an embedded model, by name: "ngram" (contexts seen before), "draft" (a smaller model) and
-"recycle" (a token's latest successors); and how many guesses there are; see `policies.engine.speculate`."""
+"""Who guesses ahead for an embedded model, by name: "ngram" (contexts seen before), "draft" (a smaller model),
+"recycle" (a token's latest successors) and "told" (what comes with the request); and how many guesses there are; see
+`policies.engine.speculate`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,9 +21,11 @@ from policies.engine.load import Model
 from policies.engine.shadow import DraftModel, fits
 from policies.engine.shape import optimal
 from policies.engine.speculate import Speculation
+from policies.engine.told import Told
 from search.errors import ConfigError
+from search.types import Request
 
-NAMES = ("draft", "ngram", "recycle")
+NAMES = ("draft", "ngram", "recycle", "told")
 LINES = 16  # rows that a draft model guesses for at once; where more run, its forwards cost more than they save
 
 Wanted = str | Sequence[str] | Mapping[str, Any] | None
@@ -89,13 +92,14 @@ def build(
     Raises:
         ConfigError: as `settings`; or the draft model cannot be used.
     """
+    ways: dict[str, Callable[[], Drafter]] = {
+        "draft": lambda: _draft(str(draft), model, tokenizer),
+        "ngram": NGram,
+        "recycle": lambda: Recycle(model.vocabulary),
+        "told": lambda: Told(model.vocabulary),
+    }
     wanted = settings(speculate, draft)
-    made: list[Drafter] = []
-    for name in wanted.by:
-        if name == "draft":
-            made.append(_draft(str(draft), model, tokenizer))
-        else:
-            made.append(NGram() if name == "ngram" else Recycle(model.vocabulary))
+    made = [ways[name]() for name in wanted.by]
     if not made:
         return None
     governor = Bandit() if wanted.length == "bandit" else Governor(forced=wanted.length == "always")
@@ -103,6 +107,13 @@ def build(
     # one thread on the CPU: its own time, which other processes do not stretch
     alone = model.device == "cpu" and (threads or torch.get_num_threads()) == 1
     return Speculation(made, governor, clock=time.thread_time if alone else time.perf_counter, shape=shape)
+
+
+def tell(guessing: Speculation | None, request: Request, guesses: Sequence[Sequence[int]]) -> None:
+    """Hands guesses for the draws of `request` to the drafter "told"; without it they are of no use."""
+    for drafter in guessing.drafters if guessing else ():
+        if isinstance(drafter, Told):
+            drafter.tell(request.prefix.tokens, request.seeds, guesses)
 
 
 def _draft(folder: str, model: Model, tokenizer: Any) -> DraftModel:

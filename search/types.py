@@ -193,6 +193,7 @@ class Cost:
             self.passes + other.passes,
             self.read + other.read,
             self.seconds + other.seconds,
+            self.speculated + other.speculated,
         )
 
 

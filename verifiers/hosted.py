@@ -52,7 +52,10 @@ class Hosted(ABC):
     ) -> None:
         loaded = self._loaded.pop()
         self._forget()
-        await asyncio.to_thread(loaded.engine.close)
+        await self._close(loaded.engine)
+
+    async def _close(self, engine: Engine) -> None:
+        await asyncio.to_thread(engine.close)
 
     @abstractmethod
     def _load(self) -> Any:

@@ -82,12 +82,16 @@ class Reading(Hosted):
         separator = vocabulary.encode(self.separator)
         if len(separator) != 1:
             raise ConfigError("separator", self.separator, f"it is {len(separator)} tokens of this model: give one")
-        model = self._weights(path)
-        agree(model, self.model)
         marks = frozenset(i for i, text in enumerate(vocabulary.texts) if text and self.separator in text)
         ends = load.end_tokens(path, config, tokenizer)
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)
-        return _Loaded(self._engine(model), vocabulary, self.ids, separator[0], marks, ends, end)
+        return _Loaded(self._reader(path), vocabulary, self.ids, separator[0], marks, ends, end)
+
+    def _reader(self, path: Path) -> Engine:
+        """What reads; not started yet."""
+        model = self._weights(path)
+        agree(model, self.model)
+        return self._engine(model)
 
     def _shaping(self) -> tuple[object, ...]:
         return self.dtype, self.max_context, self.ids, self.separator

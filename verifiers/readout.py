@@ -56,11 +56,16 @@ class Labels:
     def load(self, path: Path, dtype: str, device: str) -> Model:
         return language_model(path, dtype, device)
 
-    def head(self, model: Model, vocabulary: Vocabulary) -> Model:
-        """Raises ConfigError for a label that is not one token of this model."""
+    def ids(self, vocabulary: Vocabulary) -> list[int]:
+        """Of the good labels, then of the bad ones; raises ConfigError for a label that is not one token."""
         ids = [_token(vocabulary, name, text) for name in ("good", "bad") for text in getattr(self, name)]
         if len(set(ids)) < len(ids):
             raise ConfigError("good", self.good, f"two labels are the same token of this model: {ids}")
+        return ids
+
+    def head(self, model: Model, vocabulary: Vocabulary) -> Model:
+        """Raises ConfigError for a label that is not one token of this model."""
+        ids = self.ids(vocabulary)
         whole = model.whole.get_output_embeddings()
         rows = torch.nn.Linear(whole.weight.shape[1], len(ids), bias=getattr(whole, "bias", None) is not None)
         rows = rows.to(device=whole.weight.device, dtype=whole.weight.dtype)

@@ -73,14 +73,18 @@ class Specified(Hosted):
     def _load(self) -> _Loaded:
         path = Path(self.model)
         vocabulary = Vocabulary(load.tokenizer(path), self.model)
-        model = self.readout.load(path, self.dtype, self.device)
-        agree(model, self.model)
-        model = self.readout.head(model, vocabulary)
+        engine = self._reader(path, vocabulary)
         try:
             self.form.render(vocabulary, "1", ["2", "3"])
         except VerifierError as error:
             raise ConfigError("form", self.form, f"{self.model} does not fit it: {error}") from error
-        return _Loaded(self._engine(model), vocabulary)
+        return _Loaded(engine, vocabulary)
+
+    def _reader(self, path: Path, vocabulary: Vocabulary) -> Engine:
+        """What reads; not started yet."""
+        model = self.readout.load(path, self.dtype, self.device)
+        agree(model, self.model)
+        return self._engine(self.readout.head(model, vocabulary))
 
     def _forget(self) -> None:
         self._known.clear()

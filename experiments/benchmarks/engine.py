@@ -7,104 +7,32 @@ is the wall time of an idle core: other work on the machine hardly touches it.
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from experiments.benchmarks import beside_vllm, parts, shapes
 from experiments.benchmarks.figure import Figure, measured
 from experiments.benchmarks.generate import Generate
-from experiments.item import cut
-from experiments.tasks.reference import Arithmetic, Countdown
+from experiments.benchmarks.workload import MODEL, STEP, Hashed, one_thread, prompts
 from policies.embedded import Embedded
 from policies.engine.calls import Call
 from policies.engine.kv import KV
 from policies.engine.load import language_model
 from policies.engine.schedule import Scheduler
 from policies.engine.worker import Worker
-from policies.tiny import checkpoint
 from search.algorithms.beam import Beam
-from search.batching import Batcher
-from search.ports import Policy
-from search.session import Session
-from search.steps import Delimiter
-from search.types import Prefix, Reply, Request, Sampling, Segment, Verdict
+from search.types import Segment
 
-MODEL = "models/policy"
-STEP = Sampling(temperature=0.8, max_tokens=48, until=Delimiter())
+__all__ = ["MODEL", "STEP", "Hashed", "figures", "one_thread", "prompts"]
+
 PROBLEMS, REPEATS, TOKENS, ROWS = 64, 3, 64, 64
 BEAM = Beam(beams=4, width=4, depth=6)
-
-
-@dataclass(frozen=True)
-class Hashed:
-    """A verifier that costs next to nothing, so that the policy's time is what is measured."""
-
-    async def score(self, prefixes: Sequence[Prefix]) -> list[Verdict]:
-        """A number that looks random and depends on the tokens alone."""
-        return [Verdict(blake2b(repr(p.tokens).encode(), digest_size=2).digest()[0] / 256) for p in prefixes]
-
-
-@dataclass
-class Counted:
-    """A policy, the tokens that it drew counted; `forget` makes an engine forget what a call computed."""
-
-    inner: Any
-    forget: bool = False
-    generated: int = field(default=0, init=False)
-
-    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """As `inner`."""
-        replies = await self.inner.sample(requests)
-        for request, reply in zip(requests, replies, strict=True):
-            for segment in reply.segments:
-                self.generated += len(segment.tokens)
-                if self.forget:
-                    self.inner.engine.release(request.prefix.tokens + segment.tokens, 0)
-        return replies
-
-
-@dataclass
-class Waves:
-    """A policy whose calls wait for each other: what is asked at once is answered at once, by the slowest draw."""
-
-    inner: Policy
-
-    def __post_init__(self) -> None:
-        self._batch: Batcher[Request, Reply] = Batcher(self.inner.sample)
-
-    async def sample(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """As `inner`."""
-        return await self._batch(requests)
-
-
-def prompts(policy: Embedded, offset: int, count: int) -> list[Segment]:
-    """Held-out problems, half arithmetic, half countdown."""
-    half = count // 2
-    tasks = ((Arithmetic(2000), half), (Countdown(count=2000), count - half))
-    return [policy.prompt(task.messages(i)) for task, n in tasks for i in cut(task.items(), n, offset)]
-
-
-async def search(policy: Any, problems: Sequence[Segment], forget: bool = False) -> tuple[float, int]:
-    """The beam search over all problems at once: processor seconds, and tokens drawn."""
-    counted = Counted(policy, forget)
-
-    async def one(prompt: Segment) -> None:
-        whole = STEP.to_the_end(96)
-        await BEAM(Session(prompt, counted, Hashed(), step=STEP, whole=whole))
-
-    began = time.process_time()
-    await asyncio.gather(*map(one, problems))
-    return time.process_time() - began, counted.generated
 
 
 async def decode(policy: Embedded, problems: Sequence[Segment], tokens: int, seed: int) -> float:
@@ -122,50 +50,6 @@ def generate(policy: Generate, problems: Sequence[Segment], tokens: int) -> floa
     return time.process_time() - began
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch's operators on one thread inside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-async def fresh(problems: int, offset: int, variant: str) -> tuple[float, int]:
-    """`search` over an engine that knows nothing yet."""
-    async with Embedded(MODEL, memory="1GB", threads=1) as policy:
-        asked: Any = Waves(policy) if variant == "waves" else policy
-        return await search(asked, prompts(policy, offset, problems), forget=variant == "forgetful")
-
-
-async def compare_searches() -> list[Figure]:
-    """Beam search over the engine against `generate`, and the engine without some of its parts against itself."""
-    ratios: dict[str, list[float]] = {"generate": [], "forgetful": [], "waves": []}
-    drawn = {"engine": 0, "generate": 0}
-    async with Embedded(MODEL, memory="16MB", threads=1) as reader, Generate(MODEL) as other:
-        await search(other, prompts(reader, 900, 4))
-        await fresh(4, 900, "")
-        for repeat in range(REPEATS):
-            offset = PROBLEMS * repeat
-            seconds, tokens = await fresh(PROBLEMS, offset, "")
-            drawn["engine"] += tokens
-            torch.manual_seed(repeat)
-            took, tokens = await search(other, prompts(reader, offset, PROBLEMS))
-            drawn["generate"] += tokens
-            ratios["generate"].append(seconds / took)
-            for variant in ("forgetful", "waves"):
-                ratios[variant].append((await fresh(PROBLEMS, offset, variant))[0] / seconds)
-    what = f"processor time of beam search {BEAM.beams} x {BEAM.width}, {PROBLEMS} problems at once"
-    note = f"{what}: engine over batched generate; tokens {drawn['engine']:,} and {drawn['generate']:,}"
-    return [
-        measured("engine.beam_vs_generate", "ratio", note, ratios["generate"]),
-        measured("engine.beam_forgetful", "ratio", f"{what}: no prefix kept, over all", ratios["forgetful"]),
-        measured("engine.beam_in_waves", "ratio", f"{what}: calls wait for each other, over all", ratios["waves"]),
-    ]
-
-
 async def compare_decoding(model: str, rows: int, tokens: int, repeats: int) -> list[float]:
     """How many times faster than `generate` the engine decodes, per repeat; each repeat has new prompts."""
     ratios = []
@@ -176,28 +60,6 @@ async def compare_decoding(model: str, rows: int, tokens: int, repeats: int) -> 
             took = generate(theirs, some, tokens)
             ratios.append(took / await decode(ours, some, tokens, 1000 * repeat))
     return ratios[1:]
-
-
-def compare_vllm(rows: int, tokens: int) -> list[float]:
-    """How many times faster than vLLM the engine decodes, by wall time, since vLLM may work in another process."""
-    from vllm import LLM, SamplingParams  # type: ignore[import-not-found, unused-ignore]
-
-    llm = LLM(model=MODEL, dtype="float32", enforce_eager=True, max_model_len=512)
-    asked = SamplingParams(temperature=0.8, max_tokens=tokens, ignore_eos=True)
-
-    async def repeats() -> list[float]:
-        ratios = []
-        async with Embedded(MODEL, memory="512MB", threads=1) as ours:
-            for repeat in range(REPEATS + 1):
-                some = prompts(ours, rows * repeat, rows)
-                began = time.perf_counter()
-                llm.generate([{"prompt_token_ids": list(p.tokens)} for p in some], asked, use_tqdm=False)
-                middle = time.perf_counter()
-                await decode(ours, some, tokens, 1000 * repeat)
-                ratios.append((middle - began) / (time.perf_counter() - middle))
-        return ratios[1:]
-
-    return asyncio.run(repeats())
 
 
 def torch_share(rows: int, steps: int) -> tuple[float, str]:
@@ -225,12 +87,15 @@ def torch_share(rows: int, steps: int) -> tuple[float, str]:
     return sum(e.self_cpu_time_total for e in rows_by_time) / total, ", ".join(listed)
 
 
-def figures() -> Iterator[Figure]:
+def figures(shape: str = "", device: str = "", dtype: str = "bfloat16") -> Iterator[Figure]:
     """`engine.torch_share`, `engine.decode_vs_generate_64`, `engine.beam_vs_generate`, and what the parts bring.
 
-    `engine.decode_vs_vllm_64` where vLLM is installed; random weights in the shape of a 0.5B model with
-    TREEWISE_FULL=1.
+    `engine.decode_vs_vllm_64` where vLLM is installed. With a GPU also random weights in the shapes of real models, in
+    bfloat16; with `shape` ("0.5B" or "7B") these alone, on `device` (the GPU if there is one) in `dtype`.
     """
+    if shape:
+        yield from shapes.figures(shape, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
+        return
     with one_thread():
         shares = [torch_share(ROWS, 40) for _ in range(5 * REPEATS // 3)]
         note = f"{ROWS} rows, {MODEL}, wall time of steps under torch.profiler: {shares[-1][1]}"
@@ -238,16 +103,12 @@ def figures() -> Iterator[Figure]:
         what = f"drawn after each of {ROWS} held-out prompts, prompts computed by both; processor time, one thread"
         ratios = asyncio.run(compare_decoding(MODEL, ROWS, TOKENS, REPEATS))
         yield measured(f"engine.decode_vs_generate_{ROWS}", "ratio", f"{TOKENS} tokens {what}", ratios)
-        yield from asyncio.run(compare_searches())
+        yield from asyncio.run(parts.compare_searches(BEAM, PROBLEMS, REPEATS))
+        yield asyncio.run(parts.compare_lists(PROBLEMS // 2, REPEATS))
         if find_spec("vllm") is not None:
-            note = f"{TOKENS} tokens {what.replace('processor', 'wall')}"
-            yield measured(f"engine.decode_vs_vllm_{ROWS}", "ratio", note, compare_vllm(ROWS, TOKENS))
-        if os.environ.get("TREEWISE_FULL") == "1":
-            with tempfile.TemporaryDirectory() as folder:
-                checkpoint(
-                    Path(folder), hidden=896, layers=24, heads=14, shared=2, inner=4864, scale=0.02, tied=True,
-                    vocabulary=151_936,
-                )  # fmt: skip
-                note = "8 tokens after each of 8 prompts, random weights in the shape of a 0.5B model; processor time"
-                half = asyncio.run(compare_decoding(folder, 8, 8, 2))
-                yield measured("engine.decode_vs_generate_8.half_billion", "ratio", note, half)
+            yield beside_vllm.decoding(ROWS, TOKENS, REPEATS)
+    if torch.cuda.is_available():
+        for name in shapes.SHAPES:
+            yield from shapes.figures(name, "cuda", "bfloat16")
+    else:
+        sys.stderr.write("engine on a GPU: not measured, for there is none here\n")

@@ -9,13 +9,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.benchmarks.figure import Figure, measured
 from experiments.item import Item, cut
 from experiments.tasks.reference import Arithmetic
 from policies.embedded import Embedded
+from policies.pool.hosting import Hosting
 from policies.pool.local import Local
+from policies.pool.ray import Ray
 from policies.toy import Toy
 from search.algorithms.beam import Beam
 from search.ports import Policy, Renders, ability
@@ -75,13 +78,13 @@ def processor() -> float:
     return total
 
 
-async def overhead() -> tuple[list[float], list[float]]:
-    """Of 32 draws of 96 tokens: time through a pool of one process over that in this process, and processor time.
+async def overhead(hosting: Hosting) -> tuple[list[float], list[float]]:
+    """Of 32 draws of 96 tokens: time through a pool of one replica over that in this process, and processor time.
 
     Which of the two comes first changes from pair to pair.
     """
     sampling = Sampling(max_tokens=TOKENS)
-    async with MODEL() as here, Local(replicas=1).policy(MODEL) as pooled:
+    async with MODEL() as here, hosting.policy(MODEL) as pooled:
         prompts = [Prefix(here.prompt(Arithmetic().messages(item))) for item in cut(Arithmetic().items(), ROWS)]
 
         pairs = []
@@ -97,16 +100,18 @@ async def overhead() -> tuple[list[float], list[float]]:
 
 
 async def per_request() -> list[float]:
-    """Microseconds of Python per request, in the pool alone: replicas in this loop that answer at once."""
+    """Microseconds of this process per request, in the pool alone: replicas in this loop that answer at once."""
     found = []
     prefixes = [Prefix(Toy().write(f"q{i}")) for i in range(500)]
     async with Local(workers="inline", replicas=2).policy(Toy) as pooled:
-        for _ in range(REPEATS):
-            times = []
-            for policy in (Toy(), pooled):
-                requests = [Request(prefix, Sampling(), (1,)) for prefix in prefixes]
-                times.append(await seconds(partial(together, policy, requests)))
-            found.append(1e6 * (times[1] - times[0]) / len(prefixes))
+        for seed in range(4 * REPEATS):
+            requests = [Request(prefix, Sampling(), (seed,)) for prefix in prefixes]
+            times = {}
+            for policy in (Toy(), pooled) if seed % 2 else (pooled, Toy()):
+                began = time.process_time()
+                await together(policy, requests)
+                times[policy is pooled] = time.process_time() - began
+            found.append(1e6 * (times[True] - times[False]) / len(prefixes))
     return found
 
 
@@ -150,10 +155,19 @@ async def affinity() -> list[tuple[float, float, float]]:
 def figures() -> Iterator[Figure]:
     """`pool.overhead`, `pool.speedup_2`, `pool.affinity_hit_ratio`, and what stands beside them."""
     note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one process over none"
-    wall, processors = asyncio.run(overhead())
+    wall, processors = asyncio.run(overhead(Local(replicas=1)))
     yield measured("pool.overhead", "ratio", note, wall)
     yield measured("pool.processor_overhead", "ratio", "processor time of the same, replicas included", processors)
-    yield measured("pool.us_per_request", "us", "Python in the pool, instant replicas", asyncio.run(per_request()))
+    if find_spec("ray") is not None:
+        hosting = Ray(replicas=1, address="local", init={"num_cpus": 2, "object_store_memory": 80 << 20})
+        note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one Ray actor over none"
+        yield measured("pool.ray_overhead", "ratio", note, asyncio.run(overhead(hosting))[0])
+    yield measured(
+        "pool.us_per_request",
+        "us",
+        "processor time of Python in the pool, instant replicas",
+        asyncio.run(per_request()),
+    )
     note = "a policy that computes in Python: time with one process over that with two"
     yield measured("pool.speedup_2", "ratio", note, asyncio.run(speedup()))
     rows = asyncio.run(affinity())

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -21,6 +20,7 @@ from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
 from policies.engine.lean import Lean, suits
+from policies.engine.packed import Matrix, pays
 from search.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -129,7 +129,11 @@ def size_in_bytes(memory: str | int) -> int:
 
 def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
     """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
-    full = _pretrained(AutoModelForCausalLM, path, dtype, device)
+    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean)
+
+
+def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+    """A decoder-only model that `transformers` made with this package's attention, as the engine wants it."""
     return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
 
 
@@ -146,30 +150,41 @@ def scoring_model(path: Path, dtype: str, device: str) -> Model:
 
 
 def headed_model(path: Path, name: str, dtype: str, device: str) -> tuple[Model, int]:
-    """A decoder-only backbone with the folder's head `name`, and how many numbers that gives per position.
+    """A decoder-only backbone with the folder's head `name`, and how many numbers that gives per position."""
+    found, size = head(path, name)
+    backbone = _pretrained(AutoModel, path, dtype, device)
+    return _model(backbone, found.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device), size
+
+
+def head(path: Path, name: str) -> tuple[torch.nn.Sequential, int]:
+    """The folder's head `name` as it is stored, and how many numbers it gives.
 
     A head is one linear layer (NAME.weight, perhaps NAME.bias), or several with ReLU between (NAME.0, NAME.2, ...).
     """
-    parts: dict[str, torch.Tensor] = {}
-    for file in sorted(path.glob("*.safetensors")):
-        with safe_open(str(file), framework="pt") as stored:
-            parts |= {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+    parts = tensors(path, f"{name}.")
     layers = sorted({key.rpartition(".")[0] for key in parts}, key=lambda key: (len(key), key))
     plain = layers == [name]
     if not plain and (not layers or layers != [f"{name}.{2 * i}" for i in range(len(layers))]):
         remedy = f"its weights have no head `{name}`: neither one linear layer nor `{name}.0` and `{name}.2`"
         raise ConfigError("model", str(path), remedy)
-    head = torch.nn.Sequential()
+    made = torch.nn.Sequential()
     for layer_name in layers:
         weight, bias = parts[f"{layer_name}.weight"], parts.get(f"{layer_name}.bias")
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
-        if len(head):
-            head.append(torch.nn.ReLU())
-        head.append(layer)
-    backbone = _pretrained(AutoModel, path, dtype, device)
-    model = _model(backbone, head.to(device=device, dtype=DTYPES[dtype]).eval(), backbone, dtype, device)
-    return model, len(parts[f"{layers[-1]}.weight"])
+        if len(made):
+            made.append(torch.nn.ReLU())
+        made.append(layer)
+    return made, len(parts[f"{layers[-1]}.weight"])
+
+
+def tensors(path: Path, beginning: str) -> dict[str, torch.Tensor]:
+    """The folder's weights whose names begin so."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as stored:
+            found |= {key: stored.get_tensor(key) for key in stored.keys() if key.startswith(beginning)}  # noqa: SIM118
+    return found
 
 
 _one_at_a_time = Lock()  # transformers keeps what it is doing in globals
@@ -197,10 +212,11 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
+    packed = lean and pays(whole)
     if type(head) is torch.nn.Linear:  # without the module's own Python around it
-        head = partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias)
+        head = Matrix(head.weight, head.bias, packed)
     return Model(
-        backbone=Lean(backbone) if lean and suits(backbone) else backbone,
+        backbone=Lean(backbone, packed) if lean and suits(backbone) else backbone,
         head=head,
         layers=config.num_hidden_layers,
         heads=getattr(config, "num_key_value_heads", None) or queries,

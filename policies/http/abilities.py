@@ -25,6 +25,7 @@ class Abilities:
         stop: whether it says which stop string it met, or leaves it in the text; a bare "stop" may mean two things.
         stream: whether answers come in pieces.
         top: how many of the likeliest next tokens it lists with their ids; EVERY for all of them.
+        vocabulary: how many tokens there are, where it lists them all and says how many; else None.
         scores: whether it gives the log-probabilities of a prompt's tokens.
         context: tokens in prompt and answer together, or None where it does not say.
         reads: whether its ids can be turned into text.
@@ -39,6 +40,7 @@ class Abilities:
     stop: bool = False
     stream: bool = False
     top: int = 0
+    vocabulary: int | None = None
     scores: bool = False
     context: int | None = None
     reads: bool = False

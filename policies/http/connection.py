@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from policies.http.abilities import Abilities
@@ -125,20 +126,24 @@ class Connection:
         return whole
 
     async def _together(self, requests: Sequence[Request]) -> list[Reply]:
-        """Requests that differ in their prefixes alone, as one request: so many draws after each."""
-        sampling, n = requests[0].sampling, len(requests[0].seeds)
+        """Requests that differ in their prefixes alone, as one request, a prompt for each draw."""
+        sampling, counts = requests[0].sampling, [len(request.seeds) for request in requests]
         plan = planned(sampling, self.abilities.stop, self.abilities.stream)
         lengths = [self._length(request.prefix) for request in requests]
-        prompts = [list(request.prefix.tokens) for request in requests]
-        tally = Tally()
-        ask = _Ask(prompts if len(prompts) > 1 else prompts[0], sum(lengths), sampling, plan, None, n)
-        draws, used = await self._once(ask, lambda: self._begin(plan, n * len(requests)), tally)
-        replies = []
-        for i, (request, length) in enumerate(zip(requests, lengths, strict=True)):
-            some = draws[i * n : (i + 1) * n]
-            own = Tally(lost=used._replace(prompt=length).cost(length, sum(draw.received for draw in some)))
+        alone, tally = len(requests) == 1, Tally()
+        prompts = [
+            list(r.prefix.tokens) for r, n in zip(requests, counts, strict=True) for _ in range(1 if alone else n)
+        ]
+        ask = _Ask(prompts[0] if alone else prompts, sum(lengths), sampling, plan, None, counts[0] if alone else 1)
+        draws, used = await self._once(ask, lambda: self._begin(plan, sum(counts)), tally)
+        replies: list[Reply] = []
+        coming = iter(draws)
+        for request, length, n in zip(requests, lengths, counts, strict=True):
+            some = list(islice(coming, n))
+            read = length if alone else length * n  # as the server counts, which tells the sum
+            own = Tally(lost=used._replace(prompt=read).cost(read, sum(draw.received for draw in some)))
             used = used._replace(reused=0)  # the server tells it for one of the prompts
-            if not i:
+            if not replies:
                 own = Tally(tally.attempts, own.lost + tally.lost, tally.seconds)
             segments, cost = await self._rest(request, some, own)
             replies.append(Reply(tuple(segments), cost))
@@ -199,7 +204,9 @@ class Connection:
             remedy = f"this server lists {self.abilities.top} tokens: ask for no more, or let it list more"
             raise ConfigError("top", request.top, remedy)
         tally, fields = Tally(), {"max_tokens": 1, "temperature": 0, "return_tokens_as_token_ids": True}
-        body = self.asking.body(self.asking.prompt(request.prefix), **fields) | {"logprobs": request.top}
+        body = self.asking.body(self.asking.prompt(request.prefix), **fields) | {
+            "logprobs": min(request.top, self.abilities.vocabulary or request.top)
+        }
         answer = await self.client.post(self.asking.path, body, tally)
         rows = [row for row in listed(answer) if row.token is not None][: request.top]
         if not rows:

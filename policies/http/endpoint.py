@@ -186,7 +186,7 @@ class Endpoint:
         """How many tokens there are, at most; raises ConfigError where the server lists only the likeliest."""
         if (top := self.abilities.top) < EVERY:
             raise ConfigError("top", None, f"the server lists the {top} likeliest tokens, not all: ask for no more")
-        return top
+        return self.abilities.vocabulary or top
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment:
         """Chat messages as the server's prompt; in a chat without ids, their JSON."""

@@ -33,9 +33,7 @@ class Grouping:
         for i, request in enumerate(requests):
             groups.setdefault(_alike(request), []).append(i)
         for places in groups.values():
-            size = max(1, MOST // len(requests[places[0]].seeds))
-            for at in range(0, len(places), size):
-                some = places[at : at + size]
+            for some in _parted(places, [len(request.seeds) for request in requests]):
                 task = loop.create_task(self._answer([requests[i] for i in some], [replies[i] for i in some]))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -62,4 +60,14 @@ class Grouping:
 
 def _alike(request: Request) -> Hashable:
     prompt = request.prefix.prompt
-    return prompt.tokens or prompt.text, repr(request.sampling), len(request.seeds)
+    return prompt.tokens or prompt.text, repr(request.sampling)
+
+
+def _parted(places: Sequence[int], draws: Sequence[int]) -> list[list[int]]:
+    """Runs of places with at most `MOST` draws together, or one place with more."""
+    parts: list[list[int]] = [[]]
+    for i in places:
+        if parts[-1] and sum(draws[j] for j in parts[-1]) + draws[i] > MOST:
+            parts.append([])
+        parts[-1].append(i)
+    return parts

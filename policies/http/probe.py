@@ -95,6 +95,7 @@ class Probe:
     ) -> Found:
         raw = any(x < -1e-3 for x in first.logprobs)  # a greedy token is certain under the distribution sampled from
         seeds = await self._seeds(asking, prompt) if self.seeded else 0
+        vocabulary = await self._vocabulary(asking, prompt) if asking.route == "tokens" else None
         n = not isinstance(found := await self._ask(asking, prompt, n=2), str) and len(pieces(found)) == 2
         abilities = Abilities(
             route=asking.route,
@@ -105,7 +106,8 @@ class Probe:
             lists=n and not seeds and asking.route == "tokens" and await self._lists(asking, prompt),
             stop=await self._stop(asking, prompt, first),
             stream=await self._stream(asking, prompt),
-            top=await self._top(asking, prompt) if asking.route == "tokens" else 0,
+            top=EVERY if vocabulary else await self._top(asking, prompt) if asking.route == "tokens" else 0,
+            vocabulary=vocabulary,
             scores=asking.route == "tokens" and await self._scores(asking, prompt),
             context=context,
             reads=reads,
@@ -163,6 +165,13 @@ class Probe:
         found = [piece for event in events for piece in pieces(event)]
         ids = asking.route != "tokens" or all(len(p.tokens) == len(p.logprobs) for p in found)
         return bool(found) and ids and (asking.route != "tokens" or any(p.tokens for p in found))
+
+    async def _vocabulary(self, asking: Asking, prompt: Prompt) -> int | None:
+        """How many tokens it lists where -1 asks for all, as vLLM lets one that is started with --max-logprobs -1."""
+        answer = await self._ask(asking, prompt, max_tokens=1, logprobs=-1, return_tokens_as_token_ids=True)
+        rows = [] if isinstance(answer, str) else listed(answer)
+        known = {row.token for row in rows} - {None}
+        return len(known) if sum(math.exp(row.logprob) for row in rows) > 0.9999 else None
 
     async def _top(self, asking: Asking, prompt: Prompt) -> int:
         """How many next tokens it lists with their ids; `EVERY` for all of them."""

@@ -135,7 +135,8 @@ class Draw:
             self._text = self._growing.text
         else:
             self._text += text
-        if self.plan.until is not None and not self.plan.capped and self._over(self.plan.until):
+        plan = self.plan
+        if plan.until is not None and not plan.capped and not plan.stop and self._over(plan.until):
             self.finish = Finish.STEP
 
     def _step(self, text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from search.errors import ConfigError
 
 REACH = 5.0  # seconds to reach the head node
-COLD = 12.0  # seconds for nodes of a cluster that starts to come up with what was asked for
+COLD = 8.0  # seconds for nodes of a cluster that starts to come up with what was asked for
 
 
 @dataclass

@@ -106,11 +106,11 @@ class Keeper:
     def _fit(self) -> None:
         """One replica more while more than a replica's draws wait for each; one less when the last has been idle."""
         rules, numbers = self._pool.rules, {*self._ready, *self._starting}
-        if len(numbers) < (rules.most or rules.replicas) and self._pool.pressure > rules.rows:
+        if rules.grows(len(numbers), self._pool.pressure):
             self._pool.counters.grown += 1
             self._later(self._revive(next(n for n in range(len(numbers) + 1) if n not in numbers)))
         last = self._ready.get(max(numbers, default=0))
-        if last and len(numbers) > rules.replicas and not last.load and time.monotonic() - last.used > rules.idle:
+        if last and rules.shrinks(len(numbers), last.load, time.monotonic() - last.used):
             self._pool.counters.shrunk += 1
             del self._ready[last.number]
             self._pool.left(last)

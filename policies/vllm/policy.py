@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +49,7 @@ class VLLM:
         speculate: who guesses ahead: "search" (what all searches have drawn so far, `policies.vllm.store`), "ngram",
             "suffix", a mapping that is passed on as vLLM's `speculative_config`, or None. At entry it is made sure
             that guesses cannot change what is drawn: lossy settings are refused, a defect of the CPU build repaired.
-        guesses: tokens guessed at once, for a `speculate` that is a name.
+        ahead: tokens guessed at once, for a `speculate` that is a name.
         options: any other engine arguments of vLLM: tensor_parallel_size, quantization, gpu_memory_utilization ...
 
     Raises:
@@ -65,7 +65,7 @@ class VLLM:
     block: int = 32
     threads: int | None = None
     speculate: str | Mapping[str, Any] | None = None
-    guesses: int = 5
+    ahead: int = 5
     options: Mapping[str, Any] = field(default_factory=dict)
     _loaded: list[_Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -74,7 +74,7 @@ class VLLM:
             raise ConfigError("dtype", self.dtype, "give float32, bfloat16, float16 or auto")
         if self.memory is not None:
             load.size_in_bytes(self.memory)
-        for name in ("max_context", "rows", "block", "threads", "guesses"):
+        for name in ("max_context", "rows", "block", "threads", "ahead"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
         speculating.check(self.speculate)
@@ -84,7 +84,7 @@ class VLLM:
             raise ConfigError("model", self.model, "it is loaded already: enter it once")
         found = installed.require()
         loaded = await asyncio.to_thread(self._front)
-        told = speculating.config(self.speculate, self.guesses)
+        told = speculating.config(self.speculate, self.ahead)
         host = Host(self._arguments(told), loaded.size, self.threads)
         host.start()
         try:
@@ -120,7 +120,7 @@ class VLLM:
 
     def front(self) -> VLLM:
         """The same policy without an engine: it prompts, writes and reads text, and draws nothing."""
-        front = VLLM(**{name: getattr(self, name) for name in self.__match_args__})
+        front = replace(self)
         front._loaded.append(self._front())
         return front
 
@@ -142,12 +142,23 @@ class VLLM:
             raise PolicyError(f"{self.model} has no engine in this process")
         return host
 
+    @property
+    def guesses(self) -> Mapping[str, Any] | None:
+        """What speculation did since the start, as `policies.embedded.Embedded.guesses`; None without it."""
+        if self.speculate is None:
+            return None
+        told, counters = speculating.config(self.speculate, self.ahead) or {}, self.host.counters
+        name = self.speculate if isinstance(self.speculate, str) else str(told.get("method", "draft_model"))
+        tokens = counters.accepted + counters.drafts
+        made, right = {name: counters.drafted}, {name: counters.accepted}
+        return {"drafted_passes": counters.drafts, "tokens": tokens, "drafted": made, "accepted": right}
+
     @cached_property
     def fingerprint(self) -> str:
         """Of the weights, the tokenizer, the package and every setting that shapes a draw; needs no loading."""
         path = Path(self.model)
         load.settings(path)
-        settings = (self.dtype, self.max_context, self.speculate, self.guesses, dict(self.options))
+        settings = (self.dtype, self.max_context, self.speculate, self.ahead, dict(self.options))
         return f"vllm:{load.digest(path, installed.require(), *map(repr, settings))}"
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> Segment:

@@ -32,12 +32,12 @@ def check(speculate: str | Mapping[str, Any] | None) -> None:
             raise ConfigError(f"speculate.{name}", speculate[name], "it changes what is drawn: leave it out")
 
 
-def config(speculate: str | Mapping[str, Any] | None, guesses: int) -> dict[str, Any] | None:
+def config(speculate: str | Mapping[str, Any] | None, ahead: int) -> dict[str, Any] | None:
     """vLLM's `speculative_config`; None without speculation."""
     if speculate is None:
         return None
     if isinstance(speculate, str):
-        return {**NAMES[speculate], "num_speculative_tokens": guesses}
+        return {**NAMES[speculate], "num_speculative_tokens": ahead}
     return dict(speculate)
 
 

@@ -1,10 +1,15 @@
-"""What runs inside vLLM's own processes: a loader that leaves heads out, and a check of its rejection sampler.
+"""What runs inside vLLM's processes: their end with ours, a loader that leaves heads out, a check of its sampler.
 
-vLLM imports `Extension` there, by its engine argument `worker_extension_cls`, before it loads weights.
+vLLM imports `Extension` there, by its engine argument `worker_extension_cls`, before it loads weights. A process that
+vLLM started does not notice that its parent was killed; from here on these do.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -34,6 +39,16 @@ class Backbone(DefaultModelLoader):
         for name, weight in super().get_all_weights(model_config, model):
             if not name.startswith(self._without):
                 yield name, weight
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if (_parent := multiprocessing.parent_process()) is not None and _parent.pid is not None:
+    threading.Thread(target=_end_with, args=(_parent.pid,), name="treewise-parent", daemon=True).start()
 
 
 class Extension:

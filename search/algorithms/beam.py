@@ -35,6 +35,7 @@ class Beam:
         depth: steps.
         subtrees: independent searches, a divisor of `beams`; 1 is plain beam search.
         look_ahead: greedy steps after each candidate before it is judged, at least 0 (k).
+        fill: False leaves places free while there are fewer beams (the first level draws `width` steps, as its_hub's).
     """
 
     beams: int = 4
@@ -42,6 +43,7 @@ class Beam:
     depth: int = 40
     subtrees: int = 1
     look_ahead: int = 0
+    fill: bool = True
 
     def __post_init__(self) -> None:
         for name in ("beams", "width", "depth", "subtrees"):
@@ -77,7 +79,8 @@ class Beam:
     async def grow(self, s: Session, beam: list[Node]) -> list[Node]:
         """The next steps of one beam. What is completed has its place; the others share the places left."""
         active = [node for node in beam if not node.terminal]
-        places = Counter(islice(cycle(active), self.beams // self.subtrees - (len(beam) - len(active))))
+        room = self.beams // self.subtrees - (len(beam) - len(active))
+        places = Counter(islice(cycle(active), room if self.fill else min(room, len(active))))
         steps = await gather(s.expand(node, self.width * n) for node, n in places.items())
         return list(chain.from_iterable(steps))
 

@@ -33,6 +33,18 @@ def test_a_sweep_in_processes_is_the_runs_one_by_one(tmp_path, capsys, solve, wi
         assert without_times(tmp_path / "out" / str(number)) == without_times(alone)
 
 
+def test_a_sweep_one_after_the_other_has_the_same_folders(tmp_path, solve, without_times):
+    """Searches by a pattern; what the launchers give each job here gives it too."""
+    sweep = ["-m", f"hydra.sweep.dir={tmp_path / 'sweeps'}", "search=glob(be*)", "seed=0,1", "limit=1"]
+    assert solve(*sweep, f"out={tmp_path / 'here'}") == 0
+    assert solve(*sweep, "hydra/launcher=processes", f"out={tmp_path / 'there'}") == 0
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == sorted(map(str, range(6))), "beam, best_first_beam and best_of_n with two seeds each"
+    for name in names:
+        assert without_times(tmp_path / "here" / name) == without_times(tmp_path / "there" / name)
+        assert read_run(tmp_path / "here" / name)["configuration"]["out"] == str(tmp_path / "here" / name)
+
+
 def test_a_sweep_with_a_job_that_is_wrong_has_its_status(tmp_path, capsys, solve):
     sweep = ["-m", "hydra/launcher=processes", f"hydra.sweep.dir={tmp_path / 'sweeps'}", f"out={tmp_path / 'out'}"]
     assert solve(*sweep, "search.beams=0,1", "search=beam", "limit=1") == 2

@@ -1,6 +1,7 @@
 """Budgets: what is spent, what is checked, how they nest."""
 
 import pickle
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -101,3 +102,8 @@ def test_null_is_no_limit():
 def test_config_errors_travel_between_processes():
     error = pickle.loads(pickle.dumps(ConfigError("budget.wall", -1, "give a number of at least 0")))
     assert str(error) == "budget.wall=-1 is not valid: give a number of at least 0"
+
+
+def test_costs_add_in_every_field():
+    ones = Cost(*(1 for _ in fields(Cost)))
+    assert all(getattr(ones + ones, field.name) == 2 for field in fields(Cost))

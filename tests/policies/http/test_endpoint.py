@@ -200,11 +200,12 @@ async def test_a_wave_of_one_problem_shares_a_request(serve):
         asked = talk.asked[before:]
     sent = [(body["prompt"], body["n"], body["max_tokens"]) for body in asked]
     ids = [list(request.prefix.tokens) for request in requests]
-    wanted = [([ids[0], ids[1]], 3, 2), (ids[2], 3, 2), (ids[1], 1, 2), (ids[1], 3, 4)]
+    wave = [prompt for prompt, n in ((ids[0], 3), (ids[1], 3), (ids[1], 1)) for _ in range(n)]
+    wanted = [(wave, 1, 2), (ids[2], 3, 2), (ids[1], 3, 4)]
     assert sorted(map(str, sent)) == sorted(map(str, wanted)) and all("seed" not in body for body in asked)
     costs = [reply.cost for (reply,) in found]
-    assert sum(cost.policy_calls for cost in costs) == 4
-    assert [cost.prefilled for cost in costs] == [len(tokens) for tokens in ids]
+    assert sum(cost.policy_calls for cost in costs) == 3
+    assert [cost.prefilled for cost in costs] == [n * len(t) for t, n in zip(ids, (3, 3, 1, 1, 1), strict=True)]
     for request, (reply,) in zip(requests, found, strict=True):
         assert reply.cost.generated == sum(len(segment.tokens) for segment in reply.segments)
         assert len(reply.segments) == len(request.seeds)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
+import pool_doubles as doubles
 import pytest
 from over_pools import over
 
@@ -117,3 +119,17 @@ async def test_nothing_is_begun_while_others_wait(requests_of):
 
 def test_it_is_off_unless_asked_for():
     assert Local().policy(Toy).foresee(0) is None
+
+
+async def test_it_stays_the_same_while_replicas_die(eager, searches, worlds, tmp_path):
+    """Also when what dies is what was begun early."""
+    world, names = worlds["letters"], ["beam", "astar-waves", "mcts", "particles"]
+    frail = partial(doubles.Frail, folder=str(tmp_path), accidents=6, seconds=0.005)
+    hosting = Local(workers="process", replicas=2, ahead=1, retries=20, health=0.5)
+    async with hosting.policy(frail) as pooled, pooled.foresee(world.seed) as session:
+        looking = replace(world, policy=session)
+        for name in names:
+            wanted, found = await world.run_all(searches[name]), await looking.run_all(searches[name])
+            assert [trial.record() for trial in found] == [trial.record() for trial in wanted], name
+    assert pooled.counters.replaced["died"] > 0 and pooled.counters.used > 0
+    assert session.wasted == Cost(speculated=pooled.counters.wasted_tokens)

@@ -64,6 +64,25 @@ async def test_a_placement_group_puts_replicas_where_it_says(placement, places, 
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
+async def test_a_node_leaves_and_comes_back(nodes, requests_of):
+    requests = requests_of(24)
+    wanted = await Toy().sample(requests)
+    hosting = Ray(replicas=2, cpus=2.0, retries=30, health=1.0)  # a node has room for one
+    async with hosting.policy(partial(doubles.Frail, seconds=0.05)) as pooled:
+        calls = asyncio.gather(*(pooled.sample([request]) for request in requests))
+        await asyncio.sleep(0.02)
+        nodes.lose()  # with what it was working on
+        assert [answer for (answer,) in await calls] == wanted
+        counters = pooled.counters
+        assert counters.replaced.get("died", 0) + counters.replaced.get("silent", 0) >= 1
+        assert counters.again > 0 and counters.items == 24 and len(pooled.pool._slots) == 1
+        nodes.regain()
+        await until(lambda: len(pooled.pool._slots) == 2)
+        assert await pooled.sample(requests) == wanted
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
 async def test_actors_are_added_for_a_long_queue_and_let_go_when_idle(nodes, requests_of):
     hosting = Ray(replicas=1, most=2, rows=2, cpus=0.2, health=0.2, idle=0.5)
     async with hosting.policy(partial(doubles.Frail, seconds=0.05)) as pooled:
