@@ -29,9 +29,18 @@ from search.errors import ConfigError
 
 GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search", "pool")
 FIELDS = (
-    "seed", "limit", "offset", "question", "out", "data", "concurrency", "read_ahead", "retry_errors", "shard",
+    "seed",
+    "limit",
+    "offset",
+    "question",
+    "out",
+    "data",
+    "read_ahead",
+    "concurrency",
+    "retry_errors",
+    "shard",
     "dry_run",
-)  # fmt: skip
+)
 
 
 def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
