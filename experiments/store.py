@@ -36,6 +36,7 @@ FREE = (
     "offset",
     "question",
     "concurrency",
+    "read_ahead",
     "data",
     "task.data",
     "retry_errors",

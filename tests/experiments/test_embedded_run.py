@@ -36,6 +36,36 @@ def test_rows_do_not_depend_on_what_else_is_in_work(models, solve, tmp_path):
         assert a.cost.generated > 0 and a.cost.prefilled > 0
 
 
+def test_rows_do_not_depend_on_guesses_or_on_reading_ahead(models, solve, tmp_path):
+    plain = [*models, "search=beam", "search.depth=4", "limit=4", "policy.dtype=float64", "verifier.dtype=float64"]
+    ways = {
+        "plain": [],
+        "ahead": ["read_ahead=true", "concurrency=1"],
+        "ngram": ["policy.speculate=ngram"],
+        "several": [
+            "policy.speculate={by:[recycle,ngram],length:always,profile:[0.5,0.2],guesses:4}",
+            "read_ahead=true",
+        ],
+    }
+    found = {}
+    for name, settings in ways.items():
+        assert solve(*plain, *settings, f"out={tmp_path / name}") == 0
+        rows = read_rows(tmp_path / name)
+        found[name] = [
+            (row.answer, row.score, row.nodes, row.cost.generated, row.cost.passes, row.error) for row in rows
+        ]
+        told = tmp_path / name / "speculation.json"
+        assert told.is_file() == any("speculate" in setting for setting in settings)
+    assert found["ahead"] == found["ngram"] == found["several"] == found["plain"]
+    told = json.loads((tmp_path / "several" / "speculation.json").read_text())
+    assert told["drafted"].keys() == {"recycle", "ngram"} and sum(told["drafted"].values()) > 0
+    assert (
+        sum(n for n, _ in told["by_depth"])
+        == sum(told["drafted"].values())
+        == sum(row.cost.drafted for row in read_rows(tmp_path / "several"))
+    )
+
+
 def test_greedy_is_the_same_under_any_seed(models, solve, tmp_path):
     assert solve(*models, "search=greedy", "limit=2", "seed=[1,2]", f"out={tmp_path / 'run'}") == 0
     first, second, third, fourth = read_rows(tmp_path / "run")

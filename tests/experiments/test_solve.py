@@ -186,6 +186,7 @@ def test_a_failing_item_is_a_row_and_the_run_goes_on(tmp_path, monkeypatch, solv
         (["limit=0"], r"limit=0 .* at least 1"),
         (["offset=20"], r"offset=20 .* has 20 items"),
         (["concurrency=0"], r"concurrency=0 .* at least 1"),
+        (["read_ahead=maybe"], r"read_ahead='maybe' .* true or false"),
         (["retry_errors=maybe"], r"retry_errors='maybe' .* true or false"),
         (["nonsense"], r"'nonsense' cannot be read"),
         (["--nonsense"], r"'--nonsense' .* name=value"),
