@@ -28,7 +28,10 @@ from experiments.summary import show
 from search.errors import ConfigError
 
 GROUPS = ("policy", "verifier", "roles", "task", "steps", "budget", "trace", "select", "search", "pool")
-FIELDS = ("seed", "limit", "offset", "question", "out", "data", "concurrency", "retry_errors", "shard", "dry_run")
+FIELDS = (
+    *("seed", "limit", "offset", "question", "out", "data", "concurrency"),
+    *("read_ahead", "retry_errors", "shard", "dry_run"),
+)
 
 
 def solve(composed: DictConfig, arguments: Sequence[str]) -> int:
