@@ -54,6 +54,7 @@ class Server:
         model: folder of the model, served as "policy".
         port: None takes a free one.
         settings: further arguments.
+        patience: seconds in which it has to start.
     """
 
     python: str = sys.executable
@@ -91,20 +92,26 @@ class Server:
             *self.settings,
         ]
         quiet = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | QUIET
-        said = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the server)
-        self.process = subprocess.Popen(
-            arguments, env=quiet, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
-        )
+        with tempfile.TemporaryFile() as said:  # it may say more than a pipe holds
+            self.process = subprocess.Popen(
+                arguments, env=quiet, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            )
+            if not self._answers():
+                self.kill()
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+                remedy = f"its server did not start ({''.join(last) or 'it said nothing'})"
+                raise ConfigError("vllm", self.python, remedy)
+
+    def _answers(self) -> bool:
+        """Waits until it does; False if it ends before, or does not within `patience`."""
         began = time.monotonic()
-        while time.monotonic() - began < self.patience and self.process.poll() is None:
+        while self.process is not None and self.process.poll() is None and time.monotonic() - began < self.patience:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/models", timeout=5, trust_env=False).status_code == 200:
-                    return
+                    return True
             time.sleep(0.5)
-        self.kill()
-        said.seek(0)
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise ConfigError("vllm", self.python, f"its server did not start ({''.join(last) or 'it said nothing'})")
+        return False
 
     def kill(self) -> None:
         """Ends it and all its processes at once, as a crash would."""

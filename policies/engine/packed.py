@@ -7,6 +7,7 @@ with 128 x 384 weights: 64 rows 0.55, 256 rows 0.47, 8 rows 1.2 times the time. 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,9 +24,16 @@ def pays(model: torch.nn.Module) -> bool:
     return float32 and size <= MOST and torch.backends.mkldnn.is_available() and _operators()
 
 
+@cache
 def _operators() -> bool:
-    # torch's compiler uses them; they are not part of its public interface
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    """Whether this build of torch has the operators; its compiler uses them, they are not part of its interface."""
+    if not (hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+        return False
+    try:
+        Matrix(torch.ones(8, 8), None, packed=True)(torch.ones(FEW, 8))
+    except (RuntimeError, NotImplementedError):  # built without oneDNN for this processor
+        return False
+    return True
 
 
 class Matrix:

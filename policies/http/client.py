@@ -39,6 +39,14 @@ class Refused(PolicyError):
         self.status = status
 
 
+class Exhausted(PolicyError):
+    """No attempt more; `answered`: the last one was, with an error."""
+
+    def __init__(self, message: str, answered: bool):
+        super().__init__(message)
+        self.answered = answered
+
+
 class _Busy(Exception):
     """An attempt failed that may be made again; `full`: the server had too much to do; `after`: seconds to wait."""
 
@@ -124,6 +132,7 @@ class Client:
                 self.throttle.grow()
                 return result
             except (_Busy, httpx.TransportError) as error:
+                answered = isinstance(error, _Busy)
                 busy = error if isinstance(error, _Busy) else _of_transport(error)
             finally:
                 tally.seconds += time.monotonic() - sent
@@ -132,7 +141,7 @@ class Client:
             wait = max(busy.after, random.uniform(0, min(LONGEST, self._pause * 2 ** (tally.attempts - 1))))
             if tally.attempts >= self._attempts or time.monotonic() - began + wait > self._patience:
                 said = self._secret.hide(str(busy))
-                raise PolicyError(f"{self.base_url}: {said}, after {tally.attempts} attempts") from None
+                raise Exhausted(f"{self.base_url}: {said}, after {tally.attempts} attempts", answered) from None
             self.retried += 1
             log.info("%s: %s; attempt %d follows", self.base_url, self._secret.hide(str(busy)), tally.attempts + 1)
             await asyncio.sleep(wait)
@@ -160,6 +169,7 @@ class Client:
             if response.status_code != 200:
                 await response.aread()
             self._check(response)
+            finished = False
             async for line in response.aiter_lines():
                 if not line.startswith("data:"):
                     continue
@@ -168,8 +178,10 @@ class Client:
                 event = _json(data)
                 if "error" in event:
                     raise _Busy(f"the stream broke off: {str(event['error'])[:200]}")
+                finished |= any(choice.get("finish_reason") for choice in event.get("choices") or ())
                 yield event
-        raise _Busy("the stream broke off")
+        if not finished:  # some servers send no [DONE]
+            raise _Busy("the stream broke off")
 
     def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """As `post`, once and without waiting for others: for what must be known at once, such as a prompt's tokens."""

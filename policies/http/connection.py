@@ -14,8 +14,7 @@ from policies.http.asking import Asking, Prompt
 from policies.http.client import Client, Tally
 from policies.http.drift import Drift
 from policies.http.grouping import Grouping
-from policies.http.probe import Probe, model_of
-from policies.http.rendering import Chat, Local, Plain, Rendering, remote
+from policies.http.rendering import Rendering
 from policies.http.wire import Usage, listed, pieces, usage
 from policies.http.writing import Draw, Plan, planned
 from search.errors import ConfigError, PolicyError
@@ -102,7 +101,8 @@ class Connection:
         generated = self._generated(draws, used)
         if used.prompt is not None:
             self.drift.seen(request.prefix.digest, used.prompt)
-            if n == 1 and used.completion is not None and segments[0].finish is Finish.STEP:
+            whole = n == 1 and segments[0].finish is Finish.STEP and not draws[0].dropped
+            if whole and used.completion is not None:
                 self.drift.expect((request.prefix + segments[0]).digest, used.prompt + used.completion)
         cost = used.cost(ask.length, generated) + tally.lost
         return segments, replace(cost, policy_calls=tally.attempts, seconds=tally.seconds)
@@ -232,56 +232,6 @@ class Connection:
             if len(found) == len(continuation.tokens) and all(x is not None for x in found):
                 return tuple(map(float, found))
         raise PolicyError("the server did not score the prompt it was sent")
-
-
-async def connect(
-    client: Client,
-    model: str | None,
-    route: str,
-    tokenizer: str | None,
-    template: bool,
-    extra: Mapping[str, Any],
-    max_context: int | None,
-    seeded: bool,
-) -> Connection:
-    """Finds the best way to work with a server; raises ConfigError if there is none, with every reason."""
-    name, told = await model_of(client, model)
-    context = min((limit for limit in (told, max_context) if limit is not None), default=None)
-    probe, reasons = Probe(client, name, extra, seeded), []
-    for kind in ("tokens", "text", "chat") if route == "auto" else (route,):
-        try:
-            rendering, reason = await asyncio.to_thread(_rendering, client, name, kind, tokenizer, template)
-            if rendering is None:
-                reasons.append(f"{kind}: {reason}")
-                continue
-            if kind == "chat":
-                found = await probe.chat(context)
-            else:
-                found = await (probe.tokens if kind == "tokens" else probe.text)(rendering, context)
-        except PolicyError as error:  # no chat template, say
-            reasons.append(f"{kind}: {error}")
-            continue
-        if isinstance(found, str):
-            reasons.append(f"{kind}: {found}")
-            continue
-        abilities, asking = found
-        return Connection(client, asking, abilities, rendering)
-    raise ConfigError("route", route, f"this server cannot be used: {'; '.join(reasons)}")
-
-
-def _rendering(
-    client: Client, model: str, kind: str, tokenizer: str | None, template: bool
-) -> tuple[Rendering | None, str]:
-    """How prompts are made for a route; or None and why not."""
-    if kind == "chat":
-        return Chat(), ""
-    if tokenizer is not None:
-        return Local(tokenizer, ids=kind == "tokens"), ""
-    if kind == "tokens":
-        return remote(client.ask, model), "the server lends its tokenizer to nobody: give tokenizer=DIR"
-    if not template:
-        return Plain(), ""
-    return None, "nobody knows the chat template: give tokenizer=DIR, or template=false for a base model"
 
 
 async def _itself(draw: Draw) -> Draw:

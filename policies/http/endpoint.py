@@ -13,8 +13,9 @@ import httpx
 
 from policies.http.abilities import EVERY, Abilities
 from policies.http.client import Client
-from policies.http.connection import Connection, connect
+from policies.http.connection import Connection
 from policies.http.drift import Drift
+from policies.http.opening import connect
 from policies.http.secret import Secret
 from policies.http.throttle import Throttle
 from search.errors import ConfigError, PolicyError

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from policies.http.abilities import EVERY, Abilities
 from policies.http.asking import PREFILLS, Asking, Prompt
-from policies.http.client import Client, Refused
+from policies.http.client import Client, Exhausted, Refused
 from policies.http.rendering import Rendering
 from policies.http.wire import Piece, end_of, listed, pieces, usage
 from search.errors import ConfigError, PolicyError
@@ -230,7 +230,8 @@ async def model_of(client: Client, wanted: str | None) -> tuple[str, int | None]
     try:
         found = {row["id"]: row for row in (await client.get("models")).get("data") or () if "id" in row}
     except (Refused, KeyError, TypeError, PolicyError) as error:
-        if wanted is None or not isinstance(error, Refused | KeyError | TypeError):
+        ill = isinstance(error, Exhausted) and error.answered  # its list fails, which need not concern what it serves
+        if wanted is None or not (ill or isinstance(error, Refused | KeyError | TypeError)):
             if isinstance(error, PolicyError) and not isinstance(error, Refused):
                 raise ConfigError("base_url", client.base_url, f"no server answers there ({error})") from None
             raise ConfigError("model", wanted, "the server lists no models: give the name of one") from None

@@ -56,6 +56,7 @@ class Draw:
     Attributes:
         finish: why it ended; None while it goes on.
         received: tokens that came, also those beyond the end; events where the server gives no ids.
+        dropped: something came that is beyond the end.
         early: the server stopped at a stop string where the step does not end (before any text, say): to be drawn
             again without stop strings.
     """
@@ -69,7 +70,7 @@ class Draw:
         self._text = ""
         self.finish: Finish | None = None
         self.received = 0
-        self.early = False
+        self.early = self.dropped = False
 
     @property
     def drawn(self) -> Segment:
@@ -98,6 +99,8 @@ class Draw:
             self.received += 1
             if self.finish is None:
                 self._take(token, logprob, text, end)
+            else:
+                self.dropped = True
         if piece.finish and self.finish is None:
             self._close(piece)
 
@@ -145,6 +148,7 @@ class Draw:
         if until is not None and not self.plan.capped and not isinstance(until, WeighingBoundary):
             for end in range(1, len(text)):
                 if until.ends(self._text + text[:end], end):
+                    self.dropped = True
                     return text[:end]
         return text
 

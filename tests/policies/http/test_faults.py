@@ -307,3 +307,13 @@ async def test_a_mock_of_httpx_is_enough(monkeypatch):
         assert [s.text for s in reply.segments] == ["one two three"] * 2 and reply.cost.reused == 5
         with pytest.raises(PolicyError, match="no prefill"):
             await endpoint.sample([Request(prefix + endpoint.write("one"), Sampling(), (1,))])
+
+
+async def test_a_list_of_models_that_fails_is_not_needed(serve, faults):
+    """As `transformers serve` fails to list its models where nothing was ever downloaded."""
+    endpoint, _ = serve(faults=[faults.status(500)] * 2, attempts=2, model="toy")
+    async with endpoint:
+        assert endpoint.abilities.route == "tokens"
+    unnamed, _ = serve(faults=[faults.status(500)] * 2, attempts=2)
+    with pytest.raises(ConfigError, match="no server answers"):
+        await unnamed.__aenter__()

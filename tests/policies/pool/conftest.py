@@ -35,11 +35,16 @@ class Nodes:
     """A Ray cluster of two nodes on this machine; the driver and the head are on one, the other may be lost."""
 
     def __init__(self):
+        import ray
         from ray.cluster_utils import Cluster
 
+        self.before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "PYTHONPATH")}
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # what can be imported here can be there
         self.size = {"num_cpus": 2, "object_store_memory": 80 << 20}
         self.cluster = Cluster(initialize_head=True, head_node_args={**self.size, "include_dashboard": False})
         self.regain()
+        ray.init(address=self.cluster.address, log_to_driver=False)
 
     def regain(self):
         """The second node comes, or comes back."""
@@ -49,22 +54,33 @@ class Nodes:
         """The second node is gone, with everything that works on it."""
         self.cluster.remove_node(self.other)
 
+    def end(self):
+        """Everything is as before."""
+        import ray
 
-@pytest.fixture(scope="package")
+        ray.shutdown()
+        self.cluster.shutdown()
+        for name, value in self.before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+STARTED = []
+
+
+@pytest.fixture
 def nodes():
     """One small cluster for all tests of this folder; Ray's own warnings are not ours."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
-    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "PYTHONPATH")}
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # what can be imported here can be on the nodes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = Nodes()
-        ray.init(address=made.cluster.address, log_to_driver=False)
-        yield made
-        ray.shutdown()
-        made.cluster.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name)
-        if value is not None:
-            os.environ[name] = value
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'treewise[ray]'")
+    if not STARTED:
+        STARTED.append(Nodes())
+    return STARTED[0]
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """The cluster ends with the last test of this folder."""
+    if STARTED and (nextitem is None or nextitem.path.parent != item.path.parent):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            STARTED.pop().end()
