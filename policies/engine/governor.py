@@ -20,7 +20,9 @@ COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
 GLANCE = 8  # of so many passes without a draft one is looked at
-AGAIN = (512, 1 << 15)  # passes after which the worse way is tried again, at first and at most
+AGAIN = (512, 1 << 15)  # passes after which drafts that did not pay are tried again, at first and at most
+DOUBT = (64, 1 << 12)  # the same of no drafts where drafts pay: a trial is cheap, and a first impression may be wrong
+STALE = 0.2  # what is left of old experience when a trial begins: the two ways are compared as they are now
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Rate:
     streak: int = 0  # passes in a row
     last: int = 0  # the pass of the latest try
     left: int = 0  # passes of a trial still to come
-    patience: int = AGAIN[0]  # passes until the next trial; four times as many after each in vain
+    patience: int = 0  # passes until the next trial; four times as many after each in vain
 
     def observe(self, tokens: float, seconds: float, now: int) -> None:
         """One pass (mutates)."""
@@ -76,6 +78,10 @@ class Rate:
             seconds = min(seconds, 8 * tokens / self.value)
         self.tokens = 0.96 * self.tokens + tokens
         self.seconds = 0.96 * self.seconds + seconds
+
+    def fade(self) -> None:
+        """What was seen long ago counts little beside what comes (mutates)."""
+        self.tokens, self.seconds = STALE * self.tokens, STALE * self.seconds
 
     @property
     def value(self) -> float:
@@ -116,9 +122,11 @@ class Governor:
             self.trial = True
             return off.tries >= ENOUGH  # one after the other, so that both settle
         better, worse = (on, off) if on.value > PAYS * off.value else (off, on)
-        better.patience = AGAIN[0]
+        first, most = DOUBT if worse is off else AGAIN
+        better.patience, worse.patience = 0, worse.patience or first
         if self.now - worse.last > worse.patience:
-            worse.left, worse.patience = BURST, min(4 * worse.patience, AGAIN[1])
+            worse.left, worse.patience = BURST, min(4 * worse.patience, most)
+            worse.fade()
         worse.left -= 1
         self.trial = worse.left >= 0
         return (worse if self.trial else better) is on

@@ -201,6 +201,17 @@ def test_the_governor_drops_what_does_not_pay_and_keeps_what_does():
         assert drafted > 1700 if often else drafted < 120
 
 
+def test_the_governor_recovers_from_a_wrong_first_impression():
+    """The engine was disturbed while it was seen without drafts, which are in truth worth half as much."""
+    governor, drafted = Governor(), 0
+    for step in range(4000):
+        want = governor.wanted(8)
+        drafted += want
+        seconds = 0.012 if want else 0.012 if step < 40 else 0.002
+        governor.observe(8, want, 32 if want else 8, 0, 24 if want else 8, seconds, 0.0)
+    assert drafted < 400
+
+
 def test_the_cost_of_a_token_is_found_in_noise():
     rng, cost = np.random.default_rng(0), Cost()
     for _ in range(400):
