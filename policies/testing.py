@@ -51,7 +51,7 @@ async def keeps_the_contract(policy: Policy, prefixes: Sequence[Prefix], samplin
         replies = await policy.sample(requests)
         _same("keeps_the_contract", len(replies), len(requests))
         for request, reply in zip(requests, replies, strict=True):
-            checked_reply(request, reply)
+            checked_reply(request, reply, policy)
 
 
 async def finishes_for_a_reason(policy: Policy, prefixes: Sequence[Prefix], sampling: Sampling) -> None:

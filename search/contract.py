@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from search.errors import PolicyError, VerifierError
+from search.ports import lacking
 from search.types import Cost, Finish, Prefix, Reply, Request, Segment, Verdict
 
 ROUNDING = 1e-4  # nats by which a log-probability may exceed 0 in 16-bit arithmetic
@@ -22,14 +23,23 @@ def one_each(asked: int, answers: Sequence[T], error: type[Exception]) -> Sequen
     return answers
 
 
-def checked_reply(request: Request, reply: Reply) -> Reply:
-    """`reply`, if it answers `request` by the contract of `search.ports.Policy`; raises PolicyError otherwise."""
+class Unknown:
+    """In place of a policy of which it is not known what it lacks."""
+
+    lacks: ClassVar[Mapping[str, str]] = {"logprobs": "whoever asked knows"}
+
+
+def checked_reply(request: Request, reply: Reply, by: object = None) -> Reply:
+    """`reply`, if it answers `request` by the contract of `search.ports.Policy`; raises PolicyError otherwise.
+
+    Draws without log-probabilities are right only where the policy they are `by` says that it lacks them.
+    """
     if request.top:
         return _checked_list(request, reply)
     if len(reply.segments) != len(request.seeds):
         raise PolicyError(f"{len(reply.segments)} segments came back for {len(request.seeds)} seeds")
     for segment in reply.segments:
-        if fault := _fault(request, segment):
+        if fault := _fault(request, segment, by):
             raise PolicyError(f"segment {segment.text!r}: {fault}")
     _check_cost(reply.cost, PolicyError)
     return reply
@@ -49,11 +59,12 @@ def _checked_list(request: Request, reply: Reply) -> Reply:
     return reply
 
 
-def _fault(request: Request, segment: Segment) -> str | None:
+def _fault(request: Request, segment: Segment, by: object) -> str | None:
     count, limit = len(segment.tokens), request.sampling.max_tokens
     if count > limit and segment.by == "policy":
         return f"it has {count} tokens where at most {limit} were asked for"
-    if count and segment.by == "policy" and len(segment.logprobs) != count:
+    unweighed = count and segment.by == "policy" and len(segment.logprobs) != count
+    if unweighed and (segment.logprobs or lacking(by, "logprobs") is None):
         return f"it has {len(segment.logprobs)} log-probabilities for {count} tokens"
     if any(not x <= ROUNDING for x in segment.logprobs):
         return f"a log-probability is above 0 or nan: {segment.logprobs}"

@@ -131,7 +131,7 @@ class Journaled:
     async def _ask(self, requests: Sequence[Request]) -> list[Reply]:
         replies = one_each(len(requests), await self.inner.sample(requests), PolicyError)
         for request, reply in zip(requests, replies, strict=True):
-            checked_reply(request, reply)
+            checked_reply(request, reply, self.inner)
             segments = [segment_to_json(segment) for segment in reply.segments]
             self.journal.put(self._request_key(request), {"segments": segments, "cost": cost_to_json(reply.cost)})
         return list(replies)

@@ -221,7 +221,7 @@ class Session:
         self._in_flight += tokens
         try:
             (reply,) = one_each(1, await self._in_order(policy.sample([request])), PolicyError)
-            self._charge(node, checked_reply(request, reply).cost)
+            self._charge(node, checked_reply(request, reply, policy).cost)
         finally:
             self._in_flight -= tokens
             self._landed.set()

@@ -113,8 +113,11 @@ def searches() -> Mapping[str, Search]:
 async def ours(search: Search, server: Server, judge: str, task: Arithmetic, items: Sequence[Item]) -> Side:
     """Every problem at once, over one connection; what it asks to find out what the server can do is not counted."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=TOGETHER)
+    lean = Endpoint(  # asks the server for what theirs asks for, no more
+        server.url, tokenizer="models/policy", seeded=False, weighed=False, start=TOGETHER, concurrency=TOGETHER
+    )
     async with (
-        Endpoint(server.url, tokenizer="models/policy", seeded=False, start=TOGETHER, concurrency=TOGETHER) as policy,
+        lean as policy,
         httpx.AsyncClient(limits=limits, timeout=600, trust_env=False) as http,
     ):
 
@@ -131,14 +134,14 @@ async def ours(search: Search, server: Server, judge: str, task: Arithmetic, ite
         return await side(task, items, answers, seconds, before, server.counters())
 
 
-def its_hub(server: Server, judge: str, ask: Any, name: str, count: int) -> tuple[Side, Side]:
-    """Theirs and ours, one after the other, on the first `count` problems."""
+def its_hub(server: Server, judge: str, ask: Any, name: str, count: int, together: int) -> tuple[Side, Side]:
+    """Theirs and ours, one after the other, on the first `count` problems; theirs with so many of them at once."""
     task = Arithmetic()
     items = cut(task.items(), count)
     before = server.counters()
     said = ask(
         url=server.url, model="policy", judge=judge, algorithm=name, budget=SAMPLES, beams=BEAMS, depth=DEPTH,
-        questions=[task.messages(item)[-1]["content"] for item in items], temperature=TEMPERATURE, together=TOGETHER,
+        questions=[task.messages(item)[-1]["content"] for item in items], temperature=TEMPERATURE, together=together,
         limit=WHOLE.max_tokens if name == "best_of_n" else STEP.max_tokens,
     )  # fmt: skip
     theirs = asyncio.run(side(task, items, said["answers"], said["seconds"], before, server.counters()))
@@ -217,9 +220,12 @@ def figures(peers: str | None = None, vllm: str | None = None) -> Iterator[Figur
         yield from treequest(ask)
     with serving(here) as server, judging() as judge, driver(theirs, "its_hub") as ask:
         for name in searches():
-            its_hub(server, judge, ask, name, WARM)
-            pairs = [its_hub(server, judge, ask, name, PROBLEMS) for _ in range(REPEATS)]
+            its_hub(server, judge, ask, name, WARM, TOGETHER)
+            pairs = [its_hub(server, judge, ask, name, PROBLEMS, TOGETHER) for _ in range(REPEATS)]
             yield measured(f"peers.its_hub_{name}", "ratio", said(pairs), [t.seconds / o.seconds for t, o in pairs])
+            turns = [its_hub(server, judge, ask, name, PROBLEMS, 1)]
+            note = "theirs as its README runs it, a problem after the other; " + said(turns)
+            yield measured(f"peers.its_hub_{name}.in_turn", "ratio", note, [t.seconds / o.seconds for t, o in turns])
             note = f"ours over theirs, {name}: tokens generated, as the server counts"
             yield measured(f"peers.its_hub_{name}.tokens", "ratio", note, [o.generated / t.generated for t, o in pairs])
 
@@ -228,7 +234,8 @@ def said(pairs: Sequence[tuple[Side, Side]]) -> str:
     """The means of both sides, and what was equal and what was not."""
     theirs, mine = (_mean([pair[i] for pair in pairs]) for i in range(2))
     return (
-        f"{PROBLEMS} arithmetic problems at once, {SAMPLES} samples, theirs ({PEERS[0]}): {theirs}; ours: {mine}. "
+        f"{PROBLEMS} arithmetic problems, at once where nothing else is said, {SAMPLES} samples, "
+        f"theirs ({PEERS[0]}): {theirs}; ours: {mine}. "
         f"Equal: vLLM server, model, PRM behind one HTTP process, steps, stop strings, limits ({STEP.max_tokens} "
         f"tokens a step, {WHOLE.max_tokens} a completion, {DEPTH} steps), temperature {TEMPERATURE}, no seeds. Not "
         "equal: theirs sends a chat request for each sample, ours token ids for each wave of a search; ours keeps "

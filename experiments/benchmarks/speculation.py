@@ -286,7 +286,7 @@ def figures() -> Iterator[Figure]:
         yield from asyncio.run(overlap())
         shapes = [(MIDDLE, "large", "8 layers of width 512", 128)]
         if os.environ.get("TREEWISE_FULL") == "1":
-            shapes.append((HALF_BILLION, "half_billion", "the shape of a 0.5B model", 24))
+            shapes.append((HALF_BILLION, "half_billion", "the shape of a 0.5B model", 96))
         for shape, tail, words, tokens in shapes:
             for rows, name in ((8, "8_rows"), (1, "1_row")):
                 note = f"processor time without over with guesses right {RIGHT:.0%} of the time, {rows} rows"

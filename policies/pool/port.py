@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from search.contract import checked_reply, checked_verdict
+from search.contract import Unknown, checked_reply, checked_verdict
 from search.errors import PolicyError, VerifierError
 from search.types import Prefix
 
@@ -58,7 +59,7 @@ def sample(steps: int = 0) -> Port:
     return Port(
         "sample",
         lambda request: belongs(request.prefix, steps),
-        checked_reply,
+        partial(checked_reply, by=Unknown()),
         PolicyError,
         lambda request: max(len(request.seeds), 1),
     )

@@ -8,6 +8,7 @@ import pytest
 
 from policies.testing import LAWS, SEEDLESS
 from policies.toy import Toy
+from search.contract import checked_reply
 from search.errors import ConfigError, PolicyError
 from search.ports import Enumerates, Likelihood, Reads, Writes, ability
 from search.run import run
@@ -233,6 +234,9 @@ async def test_unweighed_draws_are_the_same_without_log_probabilities(serve):
         ((wanted,), (found,)) = await weighed.sample([request]), await bare.sample([request])
         assert not any("logprobs" in body for body in talk.asked[before:])
         assert "logprobs" in bare.lacks and "logprobs" not in weighed.lacks
+        assert checked_reply(request, found, bare) is found
+        with pytest.raises(PolicyError, match="0 log-probabilities for"):
+            checked_reply(request, found, weighed)
     assert found.cost.generated == wanted.cost.generated
     assert {segment.finish for segment in found.segments} == {Finish.STEP, Finish.END}
     assert list(found.segments) == [replace(segment, logprobs=()) for segment in wanted.segments]
