@@ -46,7 +46,8 @@ def join(address: str | None, settings: Mapping[str, Any]) -> None:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
         joined = {"log_to_driver": False, "logging_level": logging.ERROR}
         before = os.environ.get("PYTHONPATH")
-        if address == "local":  # what can be imported here can be in its actors
+        if address == "local":  # what can be imported here can be in its actors, which are what this machine is for
+            os.environ.setdefault("RAY_worker_niceness", "0")
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         try:
             ray.init(address=address, **{**(quiet if address == "local" else joined), **settings})
