@@ -122,10 +122,15 @@ class Stated:
         """Nothing is kept by row."""
 
 
-def large(rows: int, shape: Mapping[str, Any], tokens: int) -> list[float]:
-    """Gains on random weights of a size at which a forward costs more than the Python around it."""
+def stated(rows: int, shape: Mapping[str, Any] | None, tokens: int, repeats: int) -> list[float]:
+    """Gains by guesses that are right in `RIGHT` of the cases and cost next to nothing.
+
+    On the reference policy, or on random weights of a `shape`: of a size at which a forward costs more than the Python
+    around it.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        model = language_model(checkpoint(Path(folder), **shape), "float32", "cpu")
+        source = Path(MODEL) if shape is None else checkpoint(Path(folder), **shape)
+        model = language_model(source, "float32", "cpu")
 
     async def draw(speculation: Speculation | None) -> tuple[float, list[tuple[int, ...]]]:
         engine = Engine(model, 64 << 20, speculation=speculation)
@@ -139,7 +144,7 @@ def large(rows: int, shape: Mapping[str, Any], tokens: int) -> list[float]:
             await asyncio.to_thread(engine.close)
 
     gains = []
-    for _ in range(REPEATS if shape is MIDDLE else 2):
+    for _ in range(repeats):
         seconds, plain = asyncio.run(draw(None))
         took, same = asyncio.run(draw(Speculation([Stated(plain)], clock=time.thread_time)))
         if same != plain:
@@ -284,11 +289,15 @@ def figures() -> Iterator[Figure]:
             note = _note("64 rows of 64 tokens", pairs, by).replace("without over with", "with over without")
             yield measured(f"speculation.slowdown_64_rows{tail}", "ratio", note, [1 / pair.gain for pair in pairs])
         yield from asyncio.run(overlap())
-        shapes = [(MIDDLE, "large", "8 layers of width 512", 128)]
+        shapes: list[tuple[Mapping[str, Any] | None, str, str, int, int]] = [
+            (None, "stated", "the reference policy", 300, REPEATS),
+            (MIDDLE, "large", "random weights, 8 layers of width 512", 128, REPEATS),
+        ]
         if os.environ.get("TREEWISE_FULL") == "1":
-            shapes.append((HALF_BILLION, "half_billion", "the shape of a 0.5B model", 96))
-        for shape, tail, words, tokens in shapes:
+            shapes.append((HALF_BILLION, "half_billion", "random weights in the shape of a 0.5B model", 96, 2))
+        for shape, tail, words, tokens, repeats in shapes:
             for rows, name in ((8, "8_rows"), (1, "1_row")):
                 note = f"processor time without over with guesses right {RIGHT:.0%} of the time, {rows} rows"
-                note += f" of {tokens} tokens; random weights, {words}"
-                yield measured(f"speculation.speedup_{name}.{tail}", "ratio", note, large(rows, shape, tokens))
+                note += f" of {tokens} tokens; {words}"
+                gains = stated(rows, shape, tokens, repeats)
+                yield measured(f"speculation.speedup_{name}.{tail}", "ratio", note, gains)
