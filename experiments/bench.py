@@ -19,7 +19,7 @@ from policies.collector import relax
 from search.errors import ConfigError
 
 # what several of them use, or parts of one
-NO_BENCHMARKS = ("beside_vllm", "clock", "figure", "generate", "parts", "shapes", "workload")
+NO_BENCHMARKS = ("beside_vllm", "clock", "figure", "generate", "parts", "shapes", "stated", "workload")
 
 
 def names() -> list[str]:

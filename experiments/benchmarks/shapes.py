@@ -152,7 +152,7 @@ def figures(shape: str, device: str, dtype: str) -> Iterator[Figure]:
     Raises:
         ConfigError: as `build`.
     """
-    from experiments.benchmarks.speculation import RIGHT, Stated
+    from experiments.benchmarks.stated import RIGHT, Stated
 
     built = build(shape, device, dtype)
     token = 2 * built.model.layers * built.model.heads * built.model.width * built.model.dtype.itemsize
