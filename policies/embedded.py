@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from policies import speculation
 from policies.bare import bare
 from policies.engine import load
 from policies.engine.engine import Engine
+from policies.engine.hosts import Hosts
 from policies.engine.sampler import VERSION
 from policies.engine.trial import agree
 from policies.loaded import Loaded
@@ -23,7 +23,7 @@ from search.types import Cost, Finish, Prefix, Reply, Request, Segment
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Embedded(Hosts):
     """A policy over any decoder-only checkpoint that `transformers` loads, with a shared prefix cache.
 
     Built and compared without touching the weights; `async with` loads them. Requests of any number of searches run
@@ -64,28 +64,12 @@ class Embedded:
     _loaded: list[Loaded] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.dtype not in load.DTYPES:
-            raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
-        load.size_in_bytes(self.memory)
+        super().__post_init__()
         speculation.settings(self.speculate, self.draft)
         for name in ("threads", "max_context", "rows", "budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(name, value, "give a number of at least 1")
-
-    async def __aenter__(self) -> Self:
-        if self._loaded:
-            raise ConfigError("model", self.model, "it is loaded already: enter it once")
-        loaded = await asyncio.to_thread(self._load)
-        loaded.engine.start()
-        self._loaded.append(loaded)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        loaded = self._loaded.pop()
-        await asyncio.to_thread(loaded.engine.close)
 
     def _load(self) -> Loaded:
         path = Path(self.model)

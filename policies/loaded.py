@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from policies.engine.calls import Draw, Watch
 from policies.engine.engine import Engine
-from policies.vocabulary import Growing, Vocabulary
+from policies.vocabulary import Growing, Vocabulary, added
 from search.errors import PolicyError
 from search.steps import Delimiter
 from search.types import Boundary, Finish, Sampling, Segment, WeighingBoundary
@@ -49,12 +49,7 @@ class Loaded:
             if token in self.ends:
                 return Segment((token,), "", (logprob,), Finish.EMPTY)
             text = None if last.cut else self.vocabulary.texts[token]
-            if text is None:
-                growing = Growing(self.vocabulary)
-                for known in (*before[-4:], token):
-                    growing.add(known)
-                text = growing.text[len(last.text) :]
-            return Segment((token,), text, (logprob,))
+            return Segment((token,), added(self.vocabulary, before, token) if text is None else text, (logprob,))
 
         return tuple(map(segment, tokens, logprobs))
 

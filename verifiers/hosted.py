@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from policies.engine import load
 from policies.engine.engine import Engine
-from search.errors import ConfigError, VerifierError
+from policies.engine.hosts import Hosts
+from search.errors import VerifierError
 from search.types import Prefix, Verdict
 
 
 @dataclass(frozen=True)
-class Hosted(ABC):
-    """What verifiers that run a model share. Built without the weights; `async with` loads them.
+class Hosted(Hosts, ABC):
+    """What verifiers that run a model share.
 
     Attributes:
         model: folder of the model.
@@ -33,33 +33,6 @@ class Hosted(ABC):
     threads: int | None = None
     max_context: int | None = None
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.dtype not in load.DTYPES:
-            raise ConfigError("dtype", self.dtype, f"give one of {', '.join(load.DTYPES)}")
-        load.size_in_bytes(self.memory)
-
-    async def __aenter__(self) -> Self:
-        if self._loaded:
-            raise ConfigError("model", self.model, "it is loaded already: enter it once")
-        loaded = await asyncio.to_thread(self._load)
-        loaded.engine.start()
-        self._loaded.append(loaded)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        loaded = self._loaded.pop()
-        self._forget()
-        await self._close(loaded.engine)
-
-    async def _close(self, engine: Engine) -> None:
-        await asyncio.to_thread(engine.close)
-
-    @abstractmethod
-    def _load(self) -> Any:
-        """What it works with; has an `engine` that is not started yet."""
 
     @abstractmethod
     def _forget(self) -> None:

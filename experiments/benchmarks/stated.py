@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.benchmarks.engine import MODEL
+from experiments.benchmarks.shapes import SHAPES
+from experiments.benchmarks.workload import MODEL
 from policies.engine.drafters import Context, Guesses
 from policies.engine.engine import Engine
 from policies.engine.load import language_model
@@ -22,10 +23,8 @@ from policies.tiny import checkpoint
 
 RIGHT = 0.8  # of the guesses of `Stated`
 MIDDLE: Mapping[str, Any] = {"hidden": 512, "layers": 8, "heads": 8, "shared": 2, "inner": 1408}
-HALF_BILLION: Mapping[str, Any] = {
-    "hidden": 896, "layers": 24, "heads": 14, "shared": 2, "inner": 4864, "scale": 0.02, "tied": True,
-    "vocabulary": 151_936,
-}  # fmt: skip
+NAMES = ("hidden", "layers", "heads", "shared", "inner", "vocabulary", "tied")
+HALF_BILLION: Mapping[str, Any] = {**dict(zip(NAMES, SHAPES["0.5B"], strict=True)), "scale": 0.02}
 
 
 class Stated:

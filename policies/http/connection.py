@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from policies.calls import all_or_none
 from policies.http.abilities import Abilities
 from policies.http.asking import Asking, Prompt
 from policies.http.client import Client, Tally
@@ -72,7 +72,7 @@ class Connection:
         if self.abilities.seeds or plan.stream or not self.abilities.n:
             mask = (1 << (self.abilities.seeds or 63)) - 1
             seeds = [seed & mask if self.abilities.seeds else None for seed in request.seeds]
-            drawn = await _all(self._draw(request, plan, seed, 1) for seed in seeds)
+            drawn = await all_or_none(self._draw(request, plan, seed, 1) for seed in seeds)
         elif not request.sampling.temperature:  # all draws are one, and some servers refuse to make several
             ((one,), cost) = await self._draw(request, plan, None, 1)
             return Reply((one,) * len(request.seeds), cost)
@@ -114,7 +114,7 @@ class Connection:
 
     async def _rest(self, request: Request, draws: Sequence[Draw], tally: Tally) -> tuple[list[Segment], Cost]:
         """What the draws come to when those that were stopped too early go on; their cost so far is in `tally`."""
-        done = await _all(self._resume(request, draw, tally) if draw.early else _itself(draw) for draw in draws)
+        done = await all_or_none(self._resume(request, draw, tally) if draw.early else _itself(draw) for draw in draws)
         cost = replace(tally.lost, policy_calls=tally.attempts, seconds=tally.seconds)
         return [draw.segment() for draw in done], cost
 
@@ -244,14 +244,3 @@ class Connection:
 
 async def _itself(draw: Draw) -> Draw:
     return draw
-
-
-async def _all(calls: Any) -> list[Any]:
-    """Side by side; if one fails the others are closed."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
+from policies.calls import all_or_none
 from policies.http.abilities import EVERY, Abilities
 from policies.http.client import Client
 from policies.http.connection import Connection
@@ -171,20 +171,14 @@ class Endpoint:
         Raises:
             PolicyError: the server refuses, or failed as often as it may.
         """
-        calls = [asyncio.ensure_future(self.connection.sample(request)) for request in requests]
-        try:
-            return list(await asyncio.gather(*calls))
-        finally:
-            for call in calls:  # of those that are left when one fails or the caller is cancelled
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+        return await all_or_none(map(self.connection.sample, requests))
 
     async def logprobs(
         self, prefixes: Sequence[Prefix], continuations: Sequence[Segment]
     ) -> Sequence[tuple[float, ...]]:
         """Nats at temperature 1, one per token of each continuation."""
         pairs = zip(prefixes, continuations, strict=True)
-        return await asyncio.gather(*(self.connection.likelihood(p, c) for p, c in pairs))
+        return await all_or_none(self.connection.likelihood(p, c) for p, c in pairs)
 
     def vocabulary_size(self) -> int:
         """How many tokens there are, at most; raises ConfigError where the server lists only the likeliest."""

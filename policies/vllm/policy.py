@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from policies.calls import all_or_none
 from policies.engine import load
 from policies.http.rendering import Local
 from policies.vllm import drawing, installed, speculating
@@ -188,7 +189,7 @@ class VLLM:
             PolicyError: a prefix has no ids or ids of another vocabulary; the engine failed; not loaded.
             ConfigError: a temperature that vLLM does not take as it is.
         """
-        return await _all(self._sample(request) for request in requests)
+        return await all_or_none(self._sample(request) for request in requests)
 
     async def _sample(self, request: Request) -> Reply:
         loaded, sampling, host = self._ready, request.sampling, self.host
@@ -202,7 +203,7 @@ class VLLM:
         if limit < 1:
             return Reply((Segment((), "", (), Finish.LENGTH),) * len(request.seeds), Cost(policy_calls=1))
         plan = loaded.plans.of(sampling, limit)
-        drawn = await _all(self._draw(ids, request, plan, seed) for seed in request.seeds)
+        drawn = await all_or_none(self._draw(ids, request, plan, seed) for seed in request.seeds)
         return Reply(tuple(segment for segment, _ in drawn), sum((cost for _, cost in drawn), Cost(policy_calls=1)))
 
     async def _draw(self, ids: tuple[int, ...], request: Request, plan: Plan, seed: int) -> tuple[Segment, Cost]:
@@ -247,7 +248,7 @@ class VLLM:
         Raises:
             PolicyError: as `sample`; or prefix and continuation do not fit the context.
         """
-        return await _all(self._logprobs(p, c) for p, c in zip(prefixes, continuations, strict=True))
+        return await all_or_none(self._logprobs(p, c) for p, c in zip(prefixes, continuations, strict=True))
 
     async def _logprobs(self, prefix: Prefix, continuation: Segment) -> tuple[float, ...]:
         if not continuation.tokens:
@@ -283,14 +284,3 @@ def _cost(output: Any, length: int, generated: int, drafted: int) -> Cost:
     cached, times = int(output.num_cached_tokens or 0), output.metrics
     seconds = max(times.last_token_ts - times.scheduled_ts, 0.0) if times is not None else 0.0
     return Cost(generated, length - cached, cached, drafted, seconds=seconds)
-
-
-async def _all(calls: Any) -> list[Any]:
-    """Side by side; if one fails the others are aborted."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import queue
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,6 +23,7 @@ from verifiers.grade import Grade, mark
 from verifiers.grade.extract import extract
 from verifiers.grade.forms import key, quick
 from verifiers.grade.pool import Finished, Pool, shared
+from verifiers.grade.rows import ahead, status
 from verifiers.grade.tidy import tidy
 
 JUDGE, JUDGE_TEXTS = "verifiers.grade.equal:judge", "verifiers.grade.equal:judge_texts"
@@ -186,48 +183,22 @@ def grade_rows(lines: Iterable[str], pool: Pool) -> Iterator[Grade]:
     """The grades of rows of JSON text, in order, each as soon as it and all before it are known; blank lines count for
     nothing. Raises ConfigError at a malformed row, after the grades of the rows before it.
     """
-    started: queue.Queue[Grade | tuple[Future[Finished], str] | Exception | None] = queue.Queue(AHEAD)
-
-    def read() -> None:  # in a thread of its own: a source that is slow to give the next row delays no finished grade
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    started.put(_start(_row(line, number), pool))
-            started.put(None)
-        except (ConfigError, VerifierError, OSError, UnicodeDecodeError) as error:
-            started.put(error)
-
-    threading.Thread(target=read, name="rows", daemon=True).start()
-    while (head := started.get()) is not None:
-        if isinstance(head, Exception):
-            raise head
+    for head in ahead(lines, lambda line, number: _start(_row(line, number), pool), AHEAD):
         yield head if isinstance(head, Grade) else _grade(head[0].result(), head[1])
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
-    """The command line; exit status 0, or 2 where the input is malformed and 1 where grading fails, with a sentence."""
+    """The command line; its exit status is that of `verifiers.grade.rows.status`."""
     parser = argparse.ArgumentParser(prog="python -m verifiers.grade.math", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", metavar="FILE", help='rows of JSON {"gold", "prediction"}; - reads standard input')
-    file = parser.parse_args(arguments).file
-    try:
-        with Pool() as pool, contextlib.ExitStack() as stack:
-            lines: TextIO = sys.stdin if file == "-" else stack.enter_context(open(file, encoding="utf-8"))
+
+    def work(lines: TextIO) -> None:
+        with Pool() as pool:
             for grade in grade_rows(lines, pool):
                 row = {"verdict": grade.verdict, "seconds": round(grade.seconds, 6)}
                 print(json.dumps(row), file=out or sys.stdout, flush=True)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except VerifierError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"error: file={file!r} cannot be read: {error}", file=sys.stderr)
-    else:
-        return 0
-    return 2
+
+    return status(parser.parse_args(arguments).file, work)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,18 @@ reads rows {"code", "tests": [{"input", "output"}], "fn_name" | null} and prints
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import queue
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TextIO, get_args
 
-from search.errors import ConfigError, VerifierError
+from search.errors import ConfigError
 from verifiers.grade.code.compare import Compare
 from verifiers.grade.code.pool import Pool
 from verifiers.grade.code.program import Isolation, Limits, Program, Ran
 from verifiers.grade.code.verdict import Stop, Trial, Verdict
+from verifiers.grade.rows import ahead, status
 
 AHEAD = 64  # rows read ahead of the one that is printed
 
@@ -51,27 +48,17 @@ def grade_rows(lines: Iterable[str], pool: Pool, compare: Compare, stop: Stop = 
     """The verdicts on rows of JSON text, in order, each as soon as it and all before it are known. Raises ConfigError
     at a malformed row, after the verdicts on the rows before it.
     """
-    started: queue.Queue[tuple[Trial, Future[list[Ran]] | None] | Exception | None] = queue.Queue(AHEAD)
 
-    def read() -> None:  # in a thread of its own: a source that is slow to give the next row delays no verdict
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    each = trial(line, number, compare, stop)
-                    started.put((each, each.start(pool) if each.tests else None))
-            started.put(None)
-        except (ConfigError, VerifierError, OSError, UnicodeDecodeError) as error:
-            started.put(error)
+    def start(line: str, number: int) -> tuple[Trial, Future[list[Ran]] | None]:
+        each = trial(line, number, compare, stop)
+        return each, each.start(pool) if each.tests else None
 
-    threading.Thread(target=read, name="rows", daemon=True).start()
-    while (head := started.get()) is not None:
-        if isinstance(head, Exception):
-            raise head
-        yield head[0].verdict(head[1].result() if head[1] else [])
+    for each, runs in ahead(lines, start, AHEAD):
+        yield each.verdict(runs.result() if runs else [])
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
-    """The command line; exit status 0, or 2 where the input is malformed and 1 where grading fails, with a sentence."""
+    """The command line; its exit status is that of `verifiers.grade.rows.status`."""
     ours, rules = Limits(), Compare()
     parser = argparse.ArgumentParser(prog="python -m verifiers.grade.code", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", metavar="FILE", help='rows {"code", "tests", "fn_name"}; - reads standard input')
@@ -83,15 +70,11 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     parser.add_argument("--workers", type=int, default=0, help="programs at once; 0: one per processor")
     parser.add_argument("--stop", choices=get_args(Stop), default="never", help="stop a program at its first failure")
     given = parser.parse_args(arguments)
-    try:
+
+    def work(lines: TextIO) -> None:
         limits = Limits(cpu=given.cpu, wall=given.wall, memory=given.memory)
         compare = Compare(given.tolerance)
-        with (
-            Pool(workers=given.workers, isolation=given.isolation, limits=limits) as pool,
-            contextlib.ExitStack() as stack,
-        ):
-            file = given.file
-            lines: TextIO = sys.stdin if file == "-" else stack.enter_context(open(file, encoding="utf-8"))
+        with Pool(workers=given.workers, isolation=given.isolation, limits=limits) as pool:
             told = ""
             for verdict in grade_rows(lines, pool, compare, given.stop):
                 if verdict.kind == "refused" and verdict.total and verdict.note != told:
@@ -105,19 +88,8 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
                     "seconds": round(verdict.seconds, 6),
                 }  # fmt: skip
                 print(json.dumps(row), file=out or sys.stdout, flush=True)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except VerifierError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"error: file={given.file!r} cannot be read: {error}", file=sys.stderr)
-    else:
-        return 0
-    return 2
+
+    return status(given.file, work)
 
 
 if __name__ == "__main__":
