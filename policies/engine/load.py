@@ -20,6 +20,8 @@ from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
 from policies.engine.lean import Lean, suits
+from policies.engine.native.backbone import Native, Product, kernels
+from policies.engine.native.backbone import suits as fits
 from policies.engine.packed import Matrix, pays
 from search.errors import ConfigError
 
@@ -212,11 +214,9 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
 def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
-    packed = lean and pays(whole)
-    if type(head) is torch.nn.Linear:  # without the module's own Python around it
-        head = Matrix(head.weight, head.bias, packed)
+    backbone, head = _lean(backbone, head, whole) if lean else (backbone, head)
     return Model(
-        backbone=Lean(backbone, packed) if lean and suits(backbone) else backbone,
+        backbone=backbone,
         head=head,
         layers=config.num_hidden_layers,
         heads=getattr(config, "num_key_value_heads", None) or queries,
@@ -227,6 +227,19 @@ def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device:
         device=device,
         whole=whole,
     )
+
+
+def _lean(backbone: Any, head: Any, whole: PreTrainedModel) -> tuple[Any, Any]:
+    """The same in fewer operators, or by the kernels, as far as they suit."""
+    found = kernels(whole)
+    packed = found is None and pays(whole)
+    if suits(backbone):
+        backbone = Lean(backbone, packed)
+        if found and fits(backbone, found):
+            backbone = Native(backbone, found)
+    if type(head) is torch.nn.Linear:  # without the module's own Python around it
+        head = Product(found, head.weight, head.bias) if found else Matrix(head.weight, head.bias, packed)
+    return backbone, head
 
 
 @contextmanager
