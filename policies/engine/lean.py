@@ -117,7 +117,8 @@ def _layer(layer: Any) -> Layer:
         norm2=layer.post_attention_layernorm.weight,
         gate_up=_joined("weight", mlp.gate_proj, mlp.up_proj),
         down=mlp.down_proj.weight,
-        window=getattr(attention, "sliding_window", None) or 0,
+        # Qwen2 says it by layer, Mistral for all of them
+        window=getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)) or 0,
         scale=attention.scaling,
     )
 

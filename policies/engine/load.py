@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -129,14 +130,18 @@ def size_in_bytes(memory: str | int) -> int:
     return total
 
 
-def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
-    """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
-    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean)
+def language_model(path: Path, dtype: str, device: str, lean: bool = True, native: bool = True) -> Model:
+    """A decoder-only model with its language model head.
+
+    Those that `lean.suits` run by that forward, unless `lean` is false, and if the kernels suit them by these, unless
+    `native` is false.
+    """
+    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean, native)
 
 
-def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True, native: bool = True) -> Model:
     """A decoder-only model that `transformers` made with this package's attention, as the engine wants it."""
-    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
+    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean, native)
 
 
 def scoring_model(path: Path, dtype: str, device: str) -> Model:
@@ -211,10 +216,19 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
     return model.to(device).eval()
 
 
-def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+def _model(
+    backbone: Any,
+    head: Any,
+    whole: PreTrainedModel,
+    dtype: str,
+    device: str,
+    lean: bool = True,
+    native: bool = True,
+) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
-    backbone, head = _lean(backbone, head, whole) if lean else (backbone, head)
+    if lean:
+        backbone, head = _lean(backbone, head, whole, native)
     return Model(
         backbone=backbone,
         head=head,
@@ -229,17 +243,40 @@ def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device:
     )
 
 
-def _lean(backbone: Any, head: Any, whole: PreTrainedModel) -> tuple[Any, Any]:
+def _lean(backbone: Any, head: Any, whole: PreTrainedModel, native: bool) -> tuple[Any, Any]:
     """The same in fewer operators, or by the kernels, as far as they suit."""
-    found = kernels(whole)
-    packed = found is None and pays(whole)
+    found = kernels(whole) if native else None
+    make = partial(product, whole, native=native)
     if suits(backbone):
-        backbone = Lean(backbone, packed)
+        backbone = Lean(backbone, packed=found is None and pays(whole))
         if found and fits(backbone, found):
             backbone = Native(backbone, found)
     if type(head) is torch.nn.Linear:  # without the module's own Python around it
-        head = Product(found, head.weight, head.bias) if found else Matrix(head.weight, head.bias, packed)
+        head = make(head.weight, head.bias)
+    elif isinstance(head, torch.nn.Sequential):
+        head = Steps([make(m.weight, m.bias) if isinstance(m, torch.nn.Linear) else m for m in head])
     return backbone, head
+
+
+def product(
+    whole: PreTrainedModel, weight: torch.Tensor, bias: torch.Tensor | None = None, native: bool = True
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """x [N, in] to weight x + bias [N, out], in the way that suits a model."""
+    if native and (found := kernels(whole)):
+        return Product(found, weight.detach(), bias)
+    return Matrix(weight, bias, pays(whole))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Functions of a tensor one after the other."""
+
+    functions: Sequence[Callable[[torch.Tensor], torch.Tensor]]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        for function in self.functions:
+            x = function(x)
+        return x
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def agree(model: Model, name: str) -> None:
             told = model.whole(input_ids=ids[None], use_cache=False)
         finally:
             model.whole.set_attn_implementation(NAME)
-        expected = (told.logits if "logits" in told else model.head(told.last_hidden_state))[0].float()
+        expected = (told.logits[0] if "logits" in told else model.head(told.last_hidden_state[0])).float()
         kv = KV(model.layers, model.heads, model.width, size, model.dtype, model.device)
         found = [_part(model, kv, ids, 0, size // 2), _part(model, kv, ids, size // 2, size)]
     worst = float((torch.cat(found) - expected).abs().max())

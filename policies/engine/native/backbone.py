@@ -1,4 +1,4 @@
-"""Llama-like backbones and linear heads through the kernels: the numbers of `Lean` up to rounding, several times faster.
+"""Llama-like backbones and linear heads through the kernels: the numbers of `Lean` up to rounding, in less time.
 
 Beside speed there is one thing that torch's operators do not have: what is computed for a token depends on the token,
 its context and its position alone, to the last bit. Other batches, other parts of a prompt, evicted and recomputed
@@ -123,18 +123,30 @@ class Native(Lean):
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool, plan: Plan
     ) -> SimpleNamespace:
         """As the backbone."""
-        count = input_ids.shape[1]
-        contexts, kept = _contexts(plan.groups, count)
-        hidden = torch.empty(count, self._size, dtype=self._kernels.dtype)
-        ids, positions = input_ids.contiguous(), position_ids.contiguous()
-        # fmt: off
-        self._kernels.forward(
-            self._handle, count, _address(ids), _address(positions), _address(plan.write), contexts.ctypes.data,
-            _address(plan.pool), plan.pool.shape[1], torch.get_num_threads(), _address(hidden),
-        )
-        # fmt: on
+        contexts, kept = _contexts(plan.groups, input_ids.shape[1])
+        hidden = self.compute(input_ids.contiguous(), position_ids.contiguous(), plan.write, contexts, plan.pool)
         del kept  # until here, for the kernel reads it
         return SimpleNamespace(last_hidden_state=hidden[None])
+
+    def compute(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        write: torch.Tensor,
+        contexts: np.ndarray,
+        pool: torch.Tensor,
+    ) -> torch.Tensor:
+        """Final states [N, H] of N packed tokens.
+
+        Args:
+            ids, positions, write: int64, N numbers each; `write` are the slots of the tokens' keys and values.
+            contexts: int64 [N, 2], where in memory the slots lie that a token sees, and how many.
+            pool: [layers, slots, ...], a slot being keys, then values, by head.
+        """
+        hidden = torch.empty(len(contexts), self._size, dtype=self._kernels.dtype)
+        numbers = (*map(_address, (ids, positions, write)), contexts.ctypes.data, _address(pool), pool.shape[1])
+        self._kernels.forward(self._handle, len(contexts), *numbers, torch.get_num_threads(), _address(hidden))
+        return hidden
 
 
 def _contexts(groups: list[Group], count: int) -> tuple[np.ndarray, list[np.ndarray]]:

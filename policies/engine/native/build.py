@@ -1,8 +1,8 @@
 """Compiles the kernels once for this processor and loads them.
 
-There is nothing to install: a C++ compiler (`CXX`, else c++, g++ or clang++) is asked for when a model that the kernels
-suit is first loaded, for some ten seconds, and the library is kept under the user's cache folder (`XDG_CACHE_HOME`, else
-~/.cache), by what made it. Without a compiler models run by torch's operators, and that is logged.
+There is nothing to install: a C++ compiler (`CXX`, else c++, g++ or clang++) is called when a model that they suit is
+first loaded, for some ten seconds, and the library is kept under the user's cache folder (`XDG_CACHE_HOME`, else
+~/.cache), named after what made it. Without a compiler models run by torch's operators, and that is logged.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ def _function() -> Any:
     found = library()
     if found is not None:
         address, whole = ctypes.c_void_p, ctypes.c_int64
-        found.draw.argtypes, found.draw.restype = [address, whole, whole] + [address] * 5, None
-        return found.draw
+        function: Any = found.draw
+        function.argtypes, function.restype = [address, whole, whole] + [address] * 5, None
+        return function
     return None
 
 
