@@ -88,18 +88,35 @@ inline V<double> exponential(V<double> x) {
     return x;
 }
 
+// numbers that begin where a line of the cache does: what lies across two is read twice as slowly
+template <class T> class Numbers {
+  public:
+    T* data() const { return data_; }
+    void resize(int64_t count) {
+        if (count <= count_) return;
+        memory_.reset(new char[count * sizeof(T) + 64]());
+        data_ = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_.get()) + 63) / 64 * 64);
+        count_ = count;
+    }
+
+  private:
+    std::unique_ptr<char[]> memory_;
+    T* data_ = nullptr;
+    int64_t count_ = 0;
+};
+
 // ---- products: weights lie in panels of two vectors' columns, [panel][in][columns], the last one padded ----
 
 template <class T> struct Matrix {
     int64_t in, out;
     const T* bias;
-    std::unique_ptr<T[]> panels;
+    Numbers<T> panels;
     Matrix(const T* weight, const T* bias, int64_t out, int64_t in) : in(in), out(out), bias(bias) {
         const int64_t columns = 2 * WIDTH<T>, count = (out + columns - 1) / columns;
-        panels.reset(new T[count * columns * in]());
+        panels.resize(count * columns * in);
         for (int64_t o = 0; o < out; o++)
             for (int64_t i = 0; i < in; i++)
-                panels[(o / columns * in + i) * columns + o % columns] = weight[o * in + i];
+                panels.data()[(o / columns * in + i) * columns + o % columns] = weight[o * in + i];
     }
 };
 
@@ -108,7 +125,7 @@ template <class T, int MR, int PN>
 inline void tile(const Matrix<T>& m, int64_t panel, const T* x, int64_t stride, T* y, int64_t pitch, bool add) {
     constexpr int L = WIDTH<T>;
     const int64_t in = m.in, size = 2 * L * in;
-    const T* w = m.panels.get() + panel * size;
+    const T* w = m.panels.data() + panel * size;
     V<T> acc[MR][2 * PN] = {};
     for (int64_t i = 0; i < in; i++)
         for (int p = 0; p < PN; p++) {
@@ -408,13 +425,13 @@ template <class T> struct Model {
     const T *embed, *norm, *cos, *sin;
     std::vector<Layer<T>> layers;
     std::unique_ptr<Team> team;
-    std::vector<T> x, query;                // of all tokens of a forward
-    std::vector<std::vector<T>> spaces;     // of each thread
+    Numbers<T> x, query;              // of all tokens of a forward
+    std::vector<Numbers<T>> spaces;  // of each thread
 };
 
 template <class T> struct Space {  // a thread's own numbers, of a block of tokens
     T *normed, *parts, *mixed, *gates, *scores;
-    Space(const Model<T>& m, std::vector<T>& memory, int64_t longest) {
+    Space(const Model<T>& m, Numbers<T>& memory, int64_t longest) {
         const int64_t parts_size = (m.queries + 2 * m.shared) * m.width, mixed_size = m.queries * m.width;
         memory.resize(BLOCK * (m.size + parts_size + mixed_size + 2 * m.inner) + 2 * (longest + WIDTH<T>));
         normed = memory.data();
