@@ -22,6 +22,7 @@ from policies.engine.shadow import DraftModel, fits
 from policies.engine.shape import optimal
 from policies.engine.speculate import Speculation
 from policies.engine.told import Told
+from policies.engine.trial import paces
 from search.errors import ConfigError
 from search.types import Request
 
@@ -106,7 +107,9 @@ def build(
     shape = optimal(wanted.profile, wanted.guesses, DEPTH) if wanted.profile else None
     # one thread on the CPU: its own time, which other processes do not stretch
     alone = model.device == "cpu" and (threads or torch.get_num_threads()) == 1
-    return Speculation(made, governor, clock=time.thread_time if alone else time.perf_counter, shape=shape)
+    clock = time.thread_time if alone else time.perf_counter
+    governor.cost.begin(paces(model, clock))
+    return Speculation(made, governor, clock=clock, shape=shape)
 
 
 def tell(guessing: Speculation | None, request: Request, guesses: Sequence[Sequence[int]]) -> None:

@@ -7,12 +7,14 @@ the model cannot keep a draft alive that slows the engine down.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from policies.engine.growth import DEPTH
 
 PAYS = 1.05  # a draft must bring this many times the tokens per second of none
 HOPE = 1.1  # what drafts must bring at fewer rows to be tried at more
+HOPED = 0.9  # of guesses are right, at best: where even that would not pay, none are tried
 ENOUGH = 5  # passes after which a way of working is known
 SETTLING = 2  # passes after a change of ways that are slower for it and do not count
 BURST = 6  # passes of a trial
@@ -29,13 +31,22 @@ STALE = 0.2  # what is left of old experience when a trial begins: the two ways 
 class Cost:
     """Seconds of a forward by its tokens, c0 + c1 * tokens: least squares with forgetting.
 
-    A weak belief that a token adds `SHAPE` of the fixed cost stands in where all forwards are of one size.
+    A weak belief that a token adds `shape` of the fixed cost stands in where all forwards are of one size.
     """
 
     fixed: float = 0.0
     token: float = 0.0
+    shape: float = SHAPE
     _cold: int = COLD
     _sums: tuple[float, float, float, float, float] = (0.0,) * 5  # of weights, n, n n, t, n t
+
+    def begin(self, measured: Sequence[tuple[int, float]]) -> None:
+        """Forwards of several sizes, (tokens, seconds), tried before any other (mutates)."""
+        self._cold = 0
+        for tokens, seconds in measured:
+            self._learn(tokens, seconds)
+        if len(measured) > 1:
+            self.shape = self.token / self.fixed
 
     def observe(self, tokens: int, seconds: float) -> None:
         """One forward (mutates)."""
@@ -44,14 +55,18 @@ class Cost:
             return
         if self.fixed:
             seconds = min(seconds, OUTLIER * (self.fixed + self.token * tokens))
-        base = self.fixed or seconds / (1 + SHAPE * tokens)
+        self._learn(tokens, seconds)
+
+    def _learn(self, tokens: int, seconds: float) -> None:
+        base = self.fixed or seconds / (1 + self.shape * tokens)
         w, n, nn, t, nt = (0.98 * total for total in self._sums)
-        for weight, size, took in ((1.0, tokens, seconds), (0.02, 0, base), (0.02, 50, base * (1 + SHAPE * 50))):
+        believed = ((0.02, 0, base), (0.02, 50, base * (1 + self.shape * 50)))
+        for weight, size, took in ((1.0, tokens, seconds), *believed):
             w, n, nn = w + weight, n + weight * size, nn + weight * size * size
             t, nt = t + weight * took, nt + weight * size * took
         self._sums = w, n, nn, t, nt
         token = (w * nt - n * t) / (w * nn - n * n)
-        self.fixed = max((t - token * n) / w, 0.2 * seconds)
+        self.fixed = max((t - token * n) / w, 0.05 * seconds)
         self.token = max(token, 0.002 * self.fixed)  # a slope that noise made negative would ask for endless drafts
 
 
@@ -116,6 +131,8 @@ class Governor:
         if not self.cost.fixed:
             return False
         on, off = self._rate(rows, True), self._rate(rows, False)
+        if on.tries < 1 and not self._hopeful(rows):
+            return False
         if off.tries >= ENOUGH and on.tries < 1 and (smaller := self._smaller(rows)) is not None and smaller < HOPE:
             return False  # it pays less the more rows there are
         if on.tries < ENOUGH or off.tries < ENOUGH:
@@ -130,6 +147,17 @@ class Governor:
         worse.left -= 1
         self.trial = worse.left >= 0
         return (worse if self.trial else better) is on
+
+    def _hopeful(self, rows: int) -> bool:
+        """Whether chains of guesses that cost nothing and are right in `HOPED` of the cases would pay."""
+        fixed, token = self.cost.fixed, self.cost.token
+        plain = rows / (fixed + token * rows)
+        drawn, best, right = 1.0, 0.0, 1.0
+        for depth in range(1, self.deepest + 1):
+            right *= HOPED
+            drawn += right
+            best = max(best, rows * drawn / (fixed + token * rows * (1 + depth)))
+        return best > PAYS * plain
 
     def _smaller(self, rows: int) -> float | None:
         """Tokens per second with drafts over those without, at the next smaller number of rows that is known."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from policies.engine.attention import NAME, Group, Plan
@@ -33,6 +35,27 @@ def agree(model: Model, name: str) -> None:
     if not worst <= TOLERANCE[model.dtype] * max(1.0, float(expected.abs().max())):
         remedy = f"its output in the embedded engine differs by {worst:.2g} from the model's own; use another back end"
         raise ConfigError("model", name, remedy)
+
+
+SIZES = (1, 8, 64)
+PATIENCE = 0.5  # seconds for trying how long forwards take
+
+
+def paces(model: Model, clock: Callable[[], float]) -> list[tuple[int, float]]:
+    """How long forwards of some sizes take: (tokens, seconds), the best of three, as far as that is known soon."""
+    ids = torch.arange(SIZES[-1], device=model.device) % model.vocabulary
+    found, began = [], clock()
+    with torch.inference_mode():
+        for size in SIZES:
+            if size > model.context or (found and clock() - began > PATIENCE):
+                break
+            kv = KV(model.layers, model.heads, model.width, size, model.dtype, model.device)
+            times = [clock()]
+            for _ in range(4):  # the first is cold
+                _part(model, kv, ids, 0, size).cpu()
+                times.append(clock())
+            found.append((size, min(b - a for a, b in zip(times[1:], times[2:], strict=False))))
+    return found
 
 
 def _part(model: Model, kv: KV, ids: torch.Tensor, begin: int, end: int) -> torch.Tensor:
