@@ -15,7 +15,7 @@ import torch
 from policies.engine import load
 from policies.engine.bandit import Bandit
 from policies.engine.drafters import Drafter, NGram, Recycle
-from policies.engine.governor import Governor
+from policies.engine.governor import Cost, Governor
 from policies.engine.growth import DEPTH
 from policies.engine.load import Model
 from policies.engine.shadow import DraftModel, fits
@@ -109,6 +109,10 @@ def build(
     alone = model.device == "cpu" and (threads or torch.get_num_threads()) == 1
     clock = time.thread_time if alone else time.perf_counter
     governor.cost.begin(paces(model, clock))
+    if len(made) == 1 and isinstance(made[0], DraftModel):
+        small = Cost()
+        small.begin(paces(made[0].model, clock))
+        governor.guess = small.fixed, small.token
     return Speculation(made, governor, clock=clock, shape=shape)
 
 

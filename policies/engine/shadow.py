@@ -119,7 +119,7 @@ class DraftModel:
     learns: Literal["none", "path", "all"] = "none"
 
     def __init__(self, model: Model, lines: int, context: int, vocabulary: int):
-        self._vocabulary = min(vocabulary, model.vocabulary)
+        self.model, self._vocabulary = model, min(vocabulary, model.vocabulary)
         self._context = context
         native = isinstance(model.backbone, Native)
         self._lines: Lines | NativeLines = (NativeLines if native else Lines)(model, lines, context)

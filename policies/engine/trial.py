@@ -44,7 +44,8 @@ PATIENCE = 0.5  # seconds for trying how long forwards take
 def paces(model: Model, clock: Callable[[], float]) -> list[tuple[int, float]]:
     """How long forwards of some sizes take: (tokens, seconds), the best of three, as far as that is known soon."""
     ids = torch.arange(SIZES[-1], device=model.device) % model.vocabulary
-    found, began = [], clock()
+    found: list[tuple[int, float]] = []
+    began = clock()
     with torch.inference_mode():
         for size in SIZES:
             if size > model.context or (found and clock() - began > PATIENCE):
