@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch.nn.functional import linear
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
@@ -23,7 +24,6 @@ from policies.engine.attention import NAME
 from policies.engine.lean import Lean, suits
 from policies.engine.native.backbone import Native, Product, kernels
 from policies.engine.native.backbone import suits as fits
-from policies.engine.packed import Matrix, pays
 from search.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -248,7 +248,7 @@ def _lean(backbone: Any, head: Any, whole: PreTrainedModel, native: bool) -> tup
     found = kernels(whole) if native else None
     make = partial(product, whole, native=native)
     if suits(backbone):
-        backbone = Lean(backbone, packed=found is None and pays(whole))
+        backbone = Lean(backbone)
         if found and fits(backbone, found):
             backbone = Native(backbone, found)
     if type(head) is torch.nn.Linear:  # without the module's own Python around it
@@ -264,7 +264,7 @@ def product(
     """x [N, in] to weight x + bias [N, out], in the way that suits a model."""
     if native and (found := kernels(whole)):
         return Product(found, weight.detach(), bias)
-    return Matrix(weight, bias, pays(whole))
+    return partial(linear, weight=weight, bias=bias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 token = argmax over v of (logits_v / T + G(seed, position, v)), over the tokens left by top-k, then top-p, is an exact
 draw from the softmax (Gumbel 1954; Maddison et al. 2014, "A* sampling"). G comes from a counter-based hash
 (splitmix64: Steele, Lea and Flood 2014) in 64-bit integers, so it does not depend on batch, order, thread or device.
-The logits do in their last bits, since matrix products of other shapes round otherwise: a draw can change only
-where the two best sums differ by less than that (about 1e-6 in float32).
+Nor do the logits where the kernels compute them (`native.backbone`). Torch's matrix products of other shapes round
+otherwise in the last bits: there a draw can change only where the two best sums differ by less than that (about 1e-6 in
+float32).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from policies.engine.native.build import library
 
 LETTERS = {torch.float32: "f", torch.float64: "d"}
 VECTORS = (1, 2, 4, 8, 16)  # in a head's width
-MOST = 1 << 30  # bytes of weights that may be held twice: as torch has them, and as the kernels read them
+MOST = 4 << 30  # bytes of weights that may be held twice: as torch has them, and as the kernels read them
 
 
 class Kernels:
@@ -40,7 +40,7 @@ class Kernels:
             "forward": ([address, whole] + [address] * 5 + [whole, whole, address], None),
             "matrix": ([address, address, whole, whole], address),
             "unmatrix": ([address], None),
-            "multiply": ([address, address, whole, address], None),
+            "multiply": ([address, address, whole, whole, address], None),
             "lanes": ([], whole),
         }
         for name, (arguments, result) in kinds.items():
@@ -82,7 +82,7 @@ class Product:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         out = x.new_empty(len(x), self._size)
-        self._kernels.multiply(self._handle, _address(x.contiguous()), len(x), _address(out))
+        self._kernels.multiply(self._handle, _address(x.contiguous()), len(x), torch.get_num_threads(), _address(out))
         return out
 
     def __del__(self) -> None:

@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = (SOURCE, *sorted(SOURCE.parent.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread")
 LIMIT = 300.0  # seconds for the compiler
 
@@ -47,7 +48,7 @@ def _built(compiler: str) -> Path:
         OSError, subprocess.SubprocessError: it cannot be made.
     """
     told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=LIMIT).stdout
-    made_of = (SOURCE.read_bytes(), told.encode(), repr(FLAGS).encode(), _processor().encode())
+    made_of = (*(file.read_bytes() for file in SOURCES), told.encode(), repr(FLAGS).encode(), _processor().encode())
     name = f"kernels-{blake2b(b''.join(made_of), digest_size=12).hexdigest()}.so"
     for folder in _folders():
         found = folder / name
