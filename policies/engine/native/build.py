@@ -1,6 +1,6 @@
 """Compiles the kernels once for this processor and loads them.
 
-There is nothing to install: a C++ compiler (`CXX`, else c++, g++ or clang++) is called when a model that they suit is
+There is nothing to install: a C++ compiler (`CXX`, else g++ or c++) is called when a model that they suit is
 first loaded, for some ten seconds, and the library is kept under the user's cache folder (`XDG_CACHE_HOME`, else
 ~/.cache), named after what made it. Without a compiler models run by torch's operators, and that is logged.
 """
@@ -8,12 +8,14 @@ first loaded, for some ten seconds, and the library is kept under the user's cac
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import logging
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -29,9 +31,9 @@ _log = logging.getLogger("treewise")
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernels; None where there is no compiler, or it fails, which is logged once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))), None)
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "c++"))), None)
     if compiler is None:
-        _log.warning("no C++ compiler (CXX, c++, g++, clang++): models run by torch's operators, which is slower")
+        _log.warning("no C++ compiler (CXX, g++, c++): models run by torch's operators, which is slower")
         return None
     try:
         return ctypes.CDLL(str(_built(compiler)))
@@ -52,23 +54,37 @@ def _built(compiler: str) -> Path:
     name = f"kernels-{blake2b(b''.join(made_of), digest_size=12).hexdigest()}.so"
     for folder in _folders():
         found = folder / name
-        if found.is_file() and found.stat().st_uid == os.getuid():  # nobody else's code
+        if _ours(found):
             return found
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, draft = tempfile.mkstemp(dir=folder, suffix=".so")
+            door = (folder / "lock").open("w")
         except OSError:  # cannot be written: the next
             continue
-        os.close(handle)
-        try:
-            _log.info("compiling the engine's kernels for this processor, once")
-            command = [compiler, *FLAGS, str(SOURCE), "-o", draft]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)
-            os.replace(draft, found)  # several processes may be at it at once
-        finally:
-            Path(draft).unlink(missing_ok=True)
+        with door:
+            with suppress(OSError):  # some file systems have no locks; then several compile the same
+                fcntl.flock(door, fcntl.LOCK_EX)
+            if not _ours(found):  # nobody else was at it meanwhile
+                _compile(compiler, found)
         return found
     raise OSError("no folder for it can be written: set XDG_CACHE_HOME")
+
+
+def _compile(compiler: str, to: Path) -> None:
+    handle, draft = tempfile.mkstemp(dir=to.parent, suffix=".so")
+    os.close(handle)
+    try:
+        _log.info("compiling the engine's kernels for this processor, once")
+        command = [compiler, *FLAGS, str(SOURCE), "-o", draft]
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)
+        os.replace(draft, to)  # whole or not at all
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _ours(file: Path) -> bool:
+    """Whether it is there and nobody else's."""
+    return file.is_file() and file.stat().st_uid == os.getuid()
 
 
 def _folders() -> tuple[Path, ...]:
