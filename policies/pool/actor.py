@@ -98,7 +98,8 @@ class Actor(Linked):
             if said := self._report():
                 raise Gone(said) from error
             raise self._unreachable(f"it cannot be reached at {address[0]}:{address[1]}", error) from error
-        self._attach(connection.makefile("rb"), connection.makefile("wb"))
+        with connection:  # closed with its two streams
+            self._attach(connection.makefile("rb"), connection.makefile("wb"))
         assert self._serving is not None
         self._serving.add_done_callback(lambda _: self._hang_up())  # its node may be gone without a word
         if self._ended:  # killed meanwhile

@@ -163,7 +163,7 @@ async def test_actors_listen_on_the_ports_that_are_named(nodes):
         async with Ray(replicas=2, cpus=0.25, ports=(port, port + 200)).policy(Toy) as pooled:
             there = [slot.replica._connection.getpeername()[1] for slot in pooled.pool._slots.values()]
             assert all(port < other <= port + 200 for other in there)
-        with refused(r"over a port of its node, and it has none there \(Address already in use\)"):
+        with refused(r"over a port of its node, and it has none there \(Address already in use"):
             async with Ray(replicas=1, cpus=0.25, ports=(taken.getsockname()[1],) * 2).policy(Toy):
                 pass
 
