@@ -54,7 +54,7 @@ class Ray(Hosting):
         for name in ("cpus", "gpus"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), "give a number of at least 0")
-        if self.ports is not None and not (len(self.ports) == 2 and 0 < self.ports[0] <= self.ports[1] < 1 << 16):
+        if self.ports is not None and not _range(self.ports):
             raise ConfigError("ports", self.ports, "give first and last of a range, as [20000,20999]")
 
     @property
@@ -108,3 +108,9 @@ class Ray(Hosting):
             bundles = [self.bundle or {"CPU": 0.001}] * (self.most or self.replicas)
             self._groups.append(placement_group(bundles, GROUPS[self.placement]))
         return PlacementGroupSchedulingStrategy(self._groups[0], placement_group_bundle_index=slot)
+
+
+def _range(ports: Any) -> bool:
+    """Whether these are the first and the last of some ports."""
+    two = isinstance(ports, Sequence) and len(ports) == 2 and all(isinstance(port, int) for port in ports)
+    return two and 0 < ports[0] <= ports[1] < 1 << 16

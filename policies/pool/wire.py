@@ -30,7 +30,7 @@ def read(pipe: IO[bytes]) -> Sequence[Message] | None:
         return None
     size = int.from_bytes(head, "big")
     content = pipe.read(size)
-    return pickle.loads(content) if len(content) == size else None  # type: ignore[no-any-return]
+    return pickle.loads(content) if len(content) == size else None
 
 
 def together(queue: SimpleQueue[Message | None]) -> list[Message]:

@@ -224,7 +224,9 @@ async def test_more_devices_than_this_machine_has_is_one_sentence(monkeypatch):
             pass
 
 
-@pytest.mark.parametrize(("field", "value"), [("placement", "anywhere"), ("gpus", -1.0), ("ports", (9, 5))])
+@pytest.mark.parametrize(
+    ("field", "value"), [("placement", "anywhere"), ("gpus", -1.0), ("ports", [9, 5]), ("ports", 20000)]
+)
 def test_wrong_settings_are_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         Ray(**{field: value})
