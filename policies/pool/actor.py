@@ -1,190 +1,136 @@
-"""A replica as a Ray actor. Everything that knows Ray's calls is here and in `cluster`."""
+"""A replica as a Ray actor. Everything that knows Ray's calls is here and in `cluster`.
+
+Ray places the actor, starts it, kills it and reports its death. What it is asked goes over a connection of our own, as
+with a process: a call of Ray takes longer than many a step of a small model, and the threads that serve it take turns
+with those of the engine.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import pickle
+import contextlib
+import secrets
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from policies.collector import relax
-from policies.pool.home import Build, Call, Home
-from policies.pool.replica import Gone, Mortal, Replica
-from policies.pool.wire import portable
+from policies.pool.connection import accept, connect, listen
+from policies.pool.home import Build
+from policies.pool.linked import Linked
+from policies.pool.replica import Gone, Mortal
+from policies.pool.serving import Serving
+from search.errors import ConfigError
 
-Answer = tuple[int, bool, bytes]  # number, whether it is one or an error, and which, pickled
-AT_ONCE = 10_000  # calls in one actor; the pool keeps the measure
+REACH = 10.0  # seconds to reach an actor that listens
+REPORT = 1.0  # seconds for Ray to say why an actor has died; that it has is known before
 
 
 class Resident:
-    """The class of the actor: a part in a thread of its own, so that the actor can always be reached.
+    """The class of the actor: reached over a connection, served for as long as that lasts."""
 
-    Calls return (True, answers) or (False, error): an error of the part is an answer, one of Ray is a loss. A call of
-    Ray takes longer than many a step of a small model, so work of one moment comes by one call, and what is ready goes
-    back by one.
-    """
+    def listen(self, ports: Sequence[int] | None) -> tuple[str, int] | OSError:
+        """Where it can be reached; the error if no port can be had."""
+        import ray
 
-    def __init__(self, build: Build, batch: int | None):
-        self._home = Home(build, batch)
-        self._ready: asyncio.Queue[Answer] = asyncio.Queue()
+        try:
+            self._listener = listen(ray.util.get_node_ip_address(), ports)
+        except OSError as error:
+            return error
+        host, port, *_ = self._listener.getsockname()
+        return host, port
 
-    async def enter(self) -> tuple[bool, Any]:
-        told = await _told(self._home.enter())
-        relax()
-        return told
-
-    async def begin(self, content: bytes) -> None:
-        """Begins numbered calls in one turn of the part's event loop."""
-        calls: Sequence[tuple[int, Call]] = pickle.loads(content)
-        loop = asyncio.get_running_loop()
-        for (number, _), future in zip(calls, self._home.together([call for _, call in calls]), strict=True):
-            future.add_done_callback(partial(self._done, loop, number))
-
-    def _done(self, loop: asyncio.AbstractEventLoop, number: int, future: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
-            loop.call_soon_threadsafe(self._ready.put_nowait, (number, *_outcome(future)))
-
-    async def collect(self) -> list[Answer]:
-        """The answers that are ready; waits for one."""
-        found = [await self._ready.get()]
-        while not self._ready.empty():
-            found.append(self._ready.get_nowait())
-        return found
-
-    async def ask(self, name: str, arguments: Sequence[Any]) -> tuple[bool, Any]:
-        return await _told(self._home.ask(name, arguments))
-
-    async def ping(self) -> tuple[bool, Any]:
-        return True, None
-
-    async def leave(self) -> tuple[bool, Any]:
-        return await _told(self._home.leave())
+    def serve(self, secret: bytes) -> None:
+        """Serves one who knows the secret, until that one hangs up."""
+        with accept(self._listener, secret, 2 * REACH) as connection:
+            Serving(connection.makefile("rb"), connection.makefile("wb"))()
 
 
-async def _told(future: Any) -> tuple[bool, Any]:
-    try:
-        return True, await asyncio.wrap_future(future)
-    except Exception as error:  # whatever the part raises is its answer
-        return False, portable(error)
-
-
-def _outcome(future: Future[Any]) -> tuple[bool, bytes]:
-    error = RuntimeError("the part has left") if future.cancelled() else future.exception()
-    try:
-        return error is None, pickle.dumps(portable(error) if error else future.result())
-    except Exception as fault:  # an answer that cannot be sent is an answer that cannot be used
-        return False, pickle.dumps(RuntimeError(f"the answer cannot be pickled: {fault}"))
-
-
-class Actor(Replica):
+class Actor(Linked):
     """A part in a Ray actor; the pool starts another when it is lost, so Ray restarts and repeats nothing."""
 
-    def __init__(self, build: Build, batch: int | None, options: Callable[[], Mapping[str, Any]]):
-        self._content, self._options = (build, batch), options
-        self._mortal = Mortal()
+    def __init__(
+        self,
+        build: Build,
+        batch: int | None,
+        options: Callable[[], Mapping[str, Any]],
+        ports: Sequence[int] | None = None,
+    ):
+        super().__init__()
+        self._content, self._options, self._ports = (build, batch), options, ports
+        self._mortal, self._killed = Mortal(), False
         self._actor: Any = None
-        self._count = 0
-        self._new: list[tuple[int, Call]] = []
-        self._waiting: dict[int, asyncio.Future[tuple[bool, Any]]] = {}
-        self._collecting: asyncio.Task[None] | None = None
+        self._serving: Future[None] | None = None
+        self._connection: socket.socket | None = None
 
     async def start(self) -> None:
         import ray
 
-        options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": AT_ONCE, **self._options()}
-        self._actor = ray.remote(Resident).options(**options).remote(*self._content)
-        await self._wait(self._actor.enter.remote())
-
-    async def work(self, call: Call) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        if not self._new:
-            loop.call_soon(self._send)  # after all who ask in this turn
-        self._count += 1
-        number, self._waiting[self._count] = self._count, loop.create_future()
-        self._new.append((number, call))
+        options = {"max_restarts": 0, "max_task_retries": 0, **self._options()}
+        self._actor = ray.remote(Resident).options(**options).remote()
+        listening = asyncio.wrap_future(self._actor.listen.remote(self._ports).future())
         try:
-            answers: list[Any] = _result(await self._mortal.until_death(self._waiting[number]))
-        finally:
-            self._waiting.pop(number, None)
-        return answers
-
-    def _send(self) -> None:
-        """Sends what was asked in this turn, and sees to it that somebody waits for the answers."""
-        calls, self._new = self._new, []
-        numbers = [number for number, _ in calls]
-        try:
-            reference = self._actor.begin.remote(pickle.dumps(calls))
-        except Exception as error:  # what cannot be sent
-            self._fail(numbers, error)
-            return
-        reference.future().add_done_callback(partial(self._begun, asyncio.get_running_loop(), numbers))
-        if self._collecting is None or self._collecting.done():
-            self._collecting = asyncio.create_task(self._collect())
-
-    def _begun(self, loop: asyncio.AbstractEventLoop, numbers: Sequence[int], sent: Future[Any]) -> None:
-        if not sent.cancelled() and (error := sent.exception()) is not None:
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                loop.call_soon_threadsafe(self._fail, numbers, Gone(_said(error)))
-
-    async def _collect(self) -> None:
-        """Hands out answers as long as somebody waits."""
-        while self._waiting:
-            try:
-                ready = await self._mortal.until_death(asyncio.wrap_future(self._actor.collect.remote().future()))
-            except Exception as error:  # Gone, or an error of Ray: nothing more comes from this actor
-                self._fail(list(self._waiting), error if isinstance(error, Gone) else Gone(_said(error)))
-                return
-            for number, good, content in ready:
-                if (answer := self._waiting.get(number)) is not None and not answer.done():
-                    answer.set_result((good, pickle.loads(content)))
-
-    def _fail(self, numbers: Sequence[int], error: Exception) -> None:
-        for number in numbers:
-            if (answer := self._waiting.get(number)) is not None and not answer.done():
-                answer.set_exception(error)
-
-    async def ping(self) -> None:
-        await self._wait(self._actor.ping.remote())
-
-    def ask(self, name: str, arguments: Sequence[Any], limit: float) -> Any:
-        import ray
-
-        try:
-            return _result(ray.get(self._actor.ask.remote(name, tuple(arguments)), timeout=limit))
-        except (ray.exceptions.RayError, TimeoutError) as error:
+            address = await self._mortal.until_death(listening)
+        except ray.exceptions.RayError as error:
             raise Gone(_said(error)) from error
-
-    def tell(self, name: str, arguments: Sequence[Any]) -> None:
-        self._actor.ask.remote(name, tuple(arguments))
-
-    async def stop(self) -> None:
-        await self._wait(self._actor.leave.remote())
+        if isinstance(address, OSError):
+            raise self._unreachable("it has none there", address)
+        secret = secrets.token_bytes()
+        self._serving = self._actor.serve.remote(secret).future()
+        await self._mortal.until_death(asyncio.to_thread(self._connect, address, secret))
+        await self._wait("enter", ray.cloudpickle.dumps(self._content))  # also of what cannot be imported there
 
     def kill(self) -> None:
         import ray
 
+        super().kill()
+        self._killed = True
         self._mortal.die()
+        self._hang_up()
         if self._actor is not None and ray.is_initialized():
             ray.kill(self._actor, no_restart=True)
 
-    async def _wait(self, reference: Any) -> Any:
-        import ray
-
+    def _connect(self, address: tuple[str, int], secret: bytes) -> None:
+        """Whoever waits for it may be gone by then."""
         try:
-            told = await self._mortal.until_death(asyncio.wrap_future(reference.future()))
-        except ray.exceptions.RayError as error:
-            raise Gone(_said(error)) from error
-        return _result(told)
+            self._connection = connection = connect(address, secret, REACH)
+        except OSError as error:
+            if said := self._report():
+                raise Gone(said) from error
+            raise self._unreachable(f"it cannot be reached at {address[0]}:{address[1]}", error) from error
+        with connection:  # closed with its two streams
+            self._attach(connection.makefile("rb"), connection.makefile("wb"))
+        assert self._serving is not None
+        self._serving.add_done_callback(lambda _: self._hang_up())  # its node may be gone without a word
+        if self._ended:  # killed meanwhile
+            self._hang_up()
 
+    def _hang_up(self) -> None:
+        """The reading thread finds the end of its stream."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                self._connection.shutdown(socket.SHUT_RDWR)
 
-def _result(told: tuple[bool, Any]) -> Any:
-    good, content = told
-    if not good:
-        raise content
-    return content
+    def _unreachable(self, what: str, error: OSError) -> ConfigError:
+        remedy = (
+            f"the driver talks to each actor over a port of its node, and {what} ({error.strerror or error}): give a "
+            "range that is open between the nodes, as pool.ports=[20000,20999], or start the driver on one of the nodes"
+        )
+        return ConfigError("pool.ports", self._ports, remedy)
+
+    def _why(self) -> str:
+        return "the replica was killed" if self._killed else self._report() or "the connection to the actor has ended"
+
+    def _report(self) -> str:
+        """What Ray says of an actor that serves no more; empty if it says nothing for a while."""
+        assert self._serving is not None
+        try:
+            self._serving.result(REPORT)
+        except TimeoutError:
+            return ""
+        except Exception as error:  # Ray's own, or what serving raised
+            return _said(error)
+        return "the actor has ended"
 
 
 def _said(error: BaseException) -> str:

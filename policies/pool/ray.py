@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Ray(Hosting):
         placement: "spread" over nodes as far as possible; "pack", "strict_pack", "strict_spread" reserve room for all
             replicas beforehand (a placement group); "default" leaves it to Ray.
         environment: of each actor's process; "{slot}" stands for its number.
+        ports: of the nodes, first and last of a range, where actors listen for the driver; None for any that is free.
         runtime: more of Ray's runtime environment: working_dir, pip ...
         init: more of `ray.init`: num_cpus, object_store_memory ...
     """
@@ -41,6 +42,7 @@ class Ray(Hosting):
     resources: Mapping[str, float] = field(default_factory=dict)
     placement: str = "spread"
     environment: Mapping[str, str] = field(default_factory=dict)
+    ports: Sequence[int] | None = None
     runtime: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
     _groups: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -52,6 +54,8 @@ class Ray(Hosting):
         for name in ("cpus", "gpus"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), "give a number of at least 0")
+        if self.ports is not None and not _range(self.ports):
+            raise ConfigError("ports", self.ports, "give first and last of a range, as [20000,20999]")
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -76,7 +80,7 @@ class Ray(Hosting):
         cluster.leave()
 
     def replica(self, build: Build, slot: int) -> Replica:
-        return Actor(build, self.batch, lambda: self._options(slot))
+        return Actor(build, self.batch, lambda: self._options(slot), self.ports)
 
     def _options(self, slot: int) -> dict[str, Any]:
         variables = environment(self.environment, slot)
@@ -104,3 +108,9 @@ class Ray(Hosting):
             bundles = [self.bundle or {"CPU": 0.001}] * (self.most or self.replicas)
             self._groups.append(placement_group(bundles, GROUPS[self.placement]))
         return PlacementGroupSchedulingStrategy(self._groups[0], placement_group_bundle_index=slot)
+
+
+def _range(ports: Any) -> bool:
+    """Whether these are the first and the last of some ports."""
+    two = isinstance(ports, Sequence) and len(ports) == 2 and all(isinstance(port, int) for port in ports)
+    return two and 0 < ports[0] <= ports[1] < 1 << 16

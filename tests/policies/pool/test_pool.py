@@ -9,6 +9,7 @@ from functools import partial
 
 import pool_doubles as doubles
 import pytest
+from over_pools import odd_messages
 
 from policies.pool.local import Local
 from policies.pool.port import Port, anything, by_content
@@ -101,6 +102,11 @@ async def test_any_part_with_batches_may_be_pooled(requests_of):
         assert len({a[2] for (a,) in answers}) == 2 and os.getpid() not in {a[2] for (a,) in answers}
         assert max(a[3] for (a,) in answers) == 8
         assert [a[0] for a in await pool(squares(), [])] == []
+
+
+async def test_what_cannot_be_sent_or_read_is_an_error_of_that_call_alone():
+    async with Local(replicas=1, retries=0).pool(doubles.Odd) as pool:
+        await odd_messages(pool)
 
 
 async def test_a_full_pool_makes_its_callers_wait():

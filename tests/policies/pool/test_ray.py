@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sys
 import time
@@ -11,13 +13,15 @@ from functools import partial
 
 import pool_doubles as doubles
 import pytest
-from over_pools import kill
+from over_pools import kill, odd_messages
 
 from policies.pool import cluster
+from policies.pool.connection import connect
 from policies.pool.local import Local
+from policies.pool.port import Port, anything, by_content
 from policies.pool.ray import Ray
 from policies.toy import Toy
-from search.errors import ConfigError
+from search.errors import ConfigError, PolicyError
 
 NOT_JOINED = type("ray", (), {"is_initialized": staticmethod(lambda: False)})
 
@@ -25,9 +29,6 @@ NOT_JOINED = type("ray", (), {"is_initialized": staticmethod(lambda: False)})
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
 async def test_an_actor_has_its_environment_and_its_errors(nodes, requests_of):
-    from policies.pool.port import Port, anything, by_content
-    from search.errors import PolicyError
-
     square = Port("square", by_content, anything, PolicyError)
     async with Ray(replicas=2, cpus=0.25, environment={"COLOUR": "blue{slot}"}, spill=0).pool(doubles.Squares) as pool:
         answers = await asyncio.gather(*(pool(square, [i]) for i in range(32)))
@@ -110,6 +111,63 @@ async def test_actors_that_fail_are_replaced_and_no_answer_changes(kind, why, no
         assert (pooled.counters.lost_tokens > 0) == (kind == "garbage")
 
 
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+async def test_an_actor_that_dies_at_work_is_known_at_once(nodes):
+    port = Port("square", by_content, anything, PolicyError)
+    async with Ray(replicas=1, cpus=0.25, retries=0, health=60.0).pool(doubles.Slow) as pool:
+        ((_, _, pid, *_),) = await pool(port, [0])
+        call = asyncio.create_task(pool(port, [60]))
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(PolicyError, match="the replica was lost each time: ActorDiedError"):
+            await call
+        assert time.monotonic() - began < 5
+        ((*_, other, _, _),) = await pool(port, [0])
+        assert other != pid and pool.counters.replaced == {"died": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+async def test_what_cannot_be_sent_or_read_is_an_error_of_that_call_alone(nodes):
+    async with Ray(replicas=1, cpus=0.25, retries=0).pool(doubles.Odd) as pool:
+        await odd_messages(pool)
+
+
+def refuse(address, secret, limit):
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+WAYS = {
+    r"cannot be reached at .+:\d+ \(Connection refused\): give a range": refuse,
+    r"cannot be reached at .+ it does not know the secret": lambda at, _, limit: connect(at, b"guessed", limit),
+}
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("sentence", WAYS)
+async def test_an_actor_that_cannot_be_reached_is_one_sentence(sentence, nodes, monkeypatch):
+    monkeypatch.setattr("policies.pool.actor.connect", WAYS[sentence])
+    with refused(f"pool.ports=None is not valid: .+{sentence}"):
+        async with Ray(replicas=1, cpus=0.25).policy(Toy):
+            pass
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+async def test_actors_listen_on_the_ports_that_are_named(nodes):
+    with socket.create_server(("", 0)) as taken:
+        port = min(taken.getsockname()[1], 60000)
+        async with Ray(replicas=2, cpus=0.25, ports=(port, port + 200)).policy(Toy) as pooled:
+            there = [slot.replica._connection.getpeername()[1] for slot in pooled.pool._slots.values()]
+            assert all(port < other <= port + 200 for other in there)
+        with refused(r"over a port of its node, and it has none there \(Address already in use"):
+            async with Ray(replicas=1, cpus=0.25, ports=(taken.getsockname()[1],) * 2).policy(Toy):
+                pass
+
+
 async def until(true, seconds=60.0):
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds
@@ -166,7 +224,9 @@ async def test_more_devices_than_this_machine_has_is_one_sentence(monkeypatch):
             pass
 
 
-@pytest.mark.parametrize(("field", "value"), [("placement", "anywhere"), ("gpus", -1.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("placement", "anywhere"), ("gpus", -1.0), ("ports", [9, 5]), ("ports", 20000)]
+)
 def test_wrong_settings_are_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         Ray(**{field: value})

@@ -10,8 +10,11 @@ from dataclasses import replace
 from functools import partial
 
 import pool_doubles as doubles
+import pytest
 
+from policies.pool.port import Port, anything, by_content
 from policies.toy import Toy
+from search.errors import PolicyError
 from search.worlds import World
 
 
@@ -120,3 +123,19 @@ async def the_same(over, world, searches, together=8):
     before = over.counted("items"), over.asked
     await asyncio.gather(*map(one, names))
     assert over.counted("items") - before[0] == over.asked - before[1], "nothing lost, nothing counted twice"
+
+
+async def odd_messages(pool):
+    """What cannot be sent or read is the error of that call; the replica and the calls beside it go on."""
+    port = Port("square", by_content, anything, PolicyError)
+    ways = {
+        "unsendable": (RuntimeError, "the answer cannot be pickled"),
+        "unreadable": (RuntimeError, "the answer cannot be read: this cannot be read here"),
+        doubles.Unreadable(): (OSError, "this cannot be read here"),  # there
+        lambda: None: (Exception, "pickle"),
+    }
+    for item, (error, sentence) in ways.items():
+        with pytest.raises(error, match=sentence):
+            await pool(port, [item])
+        assert await asyncio.gather(*(pool(port, [n]) for n in range(4))) == [[0], [1], [2], [3]]
+    assert not pool.counters.replaced

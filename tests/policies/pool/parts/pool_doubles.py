@@ -154,3 +154,32 @@ class Squares:
     async def square(self, numbers):
         await asyncio.sleep(0.001)
         return [(number, number * number, os.getpid(), len(numbers), os.environ.get("COLOUR")) for number in numbers]
+
+
+@dataclass(frozen=True)
+class Slow(Squares):
+    """As long for each batch as its first number says, in seconds."""
+
+    async def square(self, numbers):
+        await asyncio.sleep(numbers[0])
+        return await super().square(numbers)
+
+
+def refuse():
+    raise OSError("this cannot be read here")
+
+
+class Unreadable:
+    """Can be pickled, and never read again."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+@dataclass(frozen=True)
+class Odd(Squares):
+    """A part that may have answers which cannot be sent, or cannot be read."""
+
+    async def square(self, numbers):
+        odd = {"unsendable": lambda: None, "unreadable": Unreadable()}
+        return [odd.get(number, number) for number in numbers]
