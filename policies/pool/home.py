@@ -17,6 +17,7 @@ from search.errors import TreewiseError
 
 Build = Callable[[], Any]  # makes the part; can be pickled
 Head = tuple[str, bool, bytes | None]  # of a call: method, columns and binding
+Finished = tuple[int, asyncio.Task[Any]]  # a call's number, and what became of it
 BOUND = 256  # bindings of a part that are remembered
 
 
@@ -128,6 +129,7 @@ class Home:
         self._thread = threading.Thread(target=self._run, name="treewise-replica", daemon=True)
         self._work = Work(build, batch)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._finished: list[Finished] = []  # in this turn
 
     def enter(self) -> Future[None]:
         """As `Work.enter`; the thread begins."""
@@ -136,25 +138,32 @@ class Home:
 
     def answers(self, call: Call) -> Future[list[Any]]:
         """As `Work.answers`."""
-        return self.together([call])[0]
+        return self._go(self._work.answers(call))
 
-    def together(self, calls: Sequence[Call]) -> list[Future[list[Any]]]:
-        """As `answers`, of calls that begin in one turn of the event loop."""
-        futures: list[Future[list[Any]]] = [Future() for _ in calls]
+    def begin(self, calls: Sequence[tuple[int, Call]], told: Callable[[Sequence[Finished]], None]) -> None:
+        """Numbered calls that begin in one turn of the event loop; those that end in one are told there together.
+
+        Raises:
+            RuntimeError: the part has left.
+        """
+
+        def ended(number: int, task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not self._finished:
+                self._loop.call_soon(flush)  # after all that end in this turn
+            self._finished.append((number, task))
+
+        def flush() -> None:
+            finished, self._finished = self._finished, []
+            told(finished)
 
         def begin() -> None:
-            for call, future in zip(calls, futures, strict=True):
+            for number, call in calls:
                 task = self._loop.create_task(self._work.answers(call))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(partial(_pass_on, future))
+                task.add_done_callback(partial(ended, number))
 
-        try:
-            self._loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # the loop is closed
-            for future in futures:
-                future.cancel()
-        return futures
+        self._loop.call_soon_threadsafe(begin)
 
     def ask(self, name: str, arguments: Sequence[Any]) -> Future[Any]:
         """As `Work.ask`."""

@@ -101,6 +101,8 @@ class Pool:
             job.future.add_done_callback(partial(self._out, weight))
             self._route(job)
         self._pump()
+        if len(jobs) == 1:
+            return [await jobs[0].future]
         done = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
         for answer in done:
             if isinstance(answer, BaseException):
@@ -217,12 +219,10 @@ class Pool:
         """Answers what can be; why the replica must be replaced ("" if it need not), and the error of what is left."""
         port, binding, _ = group[0].head
         call = Call(port.method, port.columns, binding, [job.item for job in group])
-        work = asyncio.ensure_future(slot.replica.work(call))
+        limit = asyncio.timeout(self.rules.deadline)
         try:
-            in_time, _ = await asyncio.wait({work}, timeout=self.rules.deadline)
-            if not in_time:
-                return "hung", port.error(f"no replica answered within {self.rules.deadline:g} s")
-            answers = work.result()
+            async with limit:
+                answers = await slot.replica.work(call)
         except Gone as gone:
             return "died", port.error(f"the replica was lost each time: {gone}")
         except TreewiseError as told:  # an answer like any other
@@ -230,10 +230,10 @@ class Pool:
                 _end(job, told)
             return "", None
         except Exception as fault:  # the part's own fault, of this replica alone or of every one
+            if limit.expired():
+                return "hung", port.error(f"no replica answered within {self.rules.deadline:g} s")
             slot.strikes += 1
             return "faults" if slot.strikes >= STRIKES else "", fault
-        finally:
-            work.cancel()
         slot.strikes = 0
         bad = self._settle(group, answers)
         return ("", None) if bad is None else ("garbage", bad)

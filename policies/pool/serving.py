@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from threading import Thread
 from typing import IO, Any
 
 from policies.collector import relax
-from policies.pool.home import Call, Home
+from policies.pool.home import Call, Finished, Home
 from policies.pool.wire import Message, portable, read, together, write
 
 
@@ -50,8 +51,15 @@ class Serving:
             future.add_done_callback(partial(self._answer, number))
         if calls:
             assert self._home is not None
-            for (number, _), future in zip(calls, self._home.together([call for _, call in calls]), strict=True):
-                future.add_done_callback(partial(self._answer, number))
+            try:
+                self._home.begin(calls, self._ended)
+            except RuntimeError as left:
+                for number, _ in calls:
+                    self._answers.put((number, pickle.dumps((False, left))))
+
+    def _ended(self, finished: Sequence[Finished]) -> None:
+        for number, task in finished:
+            self._answer(number, task)
 
     def _other(self, kind: str, asked: Any) -> Future[Any]:
         """What is no call of the part."""
@@ -67,7 +75,7 @@ class Serving:
         assert self._home is not None
         return self._home.ask(*asked) if kind == "ask" else self._home.leave()
 
-    def _answer(self, number: int, future: Future[Any]) -> None:
+    def _answer(self, number: int, future: Future[Any] | asyncio.Future[Any]) -> None:
         error = RuntimeError("the part has left") if future.cancelled() else future.exception()
         try:
             content = pickle.dumps((error is None, portable(error) if error else future.result()))
