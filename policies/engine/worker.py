@@ -114,7 +114,7 @@ class Worker:
             self._leave(rows[:drawing], where[:drawing], before[:drawing])
             if drawing < len(rows):
                 self._list(rows[drawing:], logits[drawing - len(rows) :])
-        if speculation is not None and computed is not None:
+        if speculation is not None and computed is not None and speculation.governor.watching:
             others = len(computed.hidden) - computed.running
             took = speculation.clock() - watch
             # counted after the ends were found: what was drawn beyond them was for nothing
