@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 
 from experiments.plan.cache import Cache
 from experiments.plan.clock import Clock
+from experiments.plan.host import Shared
 from experiments.plan.script import Ask, Script
 from experiments.plan.station import Station
 
@@ -39,8 +40,8 @@ class Tally:
     """What the replicas of a station did.
 
     Attributes:
-        busy: seconds that one of them was at work, added up.
-        row_seconds: seconds of draws at work, added up.
+        busy: seconds that one of them was at work, added up; where it shares processors, what it got of them.
+        row_seconds: of these, of draws at work, added up.
         read, found: prompt tokens computed, and found in a cache.
         drawn: tokens drawn.
         lost: of both kinds, for nothing: their replica was lost.
@@ -55,9 +56,13 @@ class Tally:
 
 
 class Device:
-    """One replica."""
+    """One replica.
 
-    def __init__(self, clock: Clock, station: Station, cache: Cache, tally: Tally):
+    Args:
+        clock: or the machine whose processors it shares with others, whose time then is its own.
+    """
+
+    def __init__(self, clock: Clock | Shared, station: Station, cache: Cache, tally: Tally):
         self._clock, self._station, self._cache, self._tally = clock, station, cache, tally
         self._rows: list[tuple[float, int, float, Call]] = []  # by the tokens at which they end; their length
         self._calls: dict[Call, float] = {}  # at work; when their prompts are computed
@@ -65,7 +70,7 @@ class Device:
         self._step = station.step(1)
         self._at = self._reads_until = 0.0  # up to when all is counted; while prompts are computed no row advances
         self._version = self._count = 0
-        self.dead = False
+        self._working = self.dead = False
 
     def work(self, call: Call) -> None:
         """Takes a call; it is answered when the last of its rows is done."""
@@ -81,6 +86,7 @@ class Device:
         self._tally.read += call.read
         self._reads_until = max(self._reads_until, now) + seconds
         self._calls[call] = self._reads_until
+        self._mark()
         if seconds:
             self._clock.at(self._reads_until, self._begin, call)
             self._plan()
@@ -98,6 +104,7 @@ class Device:
             self._tally.lost += length - (end - self._tokens)
         self._calls.clear()
         self._rows.clear()
+        self._mark()
 
     @property
     def calls(self) -> list[Call]:
@@ -165,3 +172,13 @@ class Device:
         del self._calls[call]
         self._tally.drawn += call.drawn
         call.answer(call)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Says whether it is at work."""
+        if bool(self._calls) != self._working:
+            self._working = not self._working
+            if self._working:
+                self._clock.began()
+            else:
+                self._clock.ended()

@@ -12,6 +12,8 @@ can be looked at by itself; with processor sharing it knows of the lengths of dr
 - A fixed number in work: the convolution algorithm (Buzen 1973) gives the throughput X(n) with n problems in work; N
   problems take (N - C) / X(C), and then 1/X(C) + ... + 1/X(1) for the last C to leave.
 
+Stations whose replicas share the processors of a host: `experiments.plan.sharing`, on top of these.
+
 Left out: that draws of one wave end one by one (its rows are taken as evenly spread over its time), that all requests
 of a problem prefer one replica, what spills over, losses of replicas. The simulation has all of these.
 """
@@ -19,7 +21,7 @@ of a problem prefer one replica, what spills over, losses of replicas. The simul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,24 +124,37 @@ def throughputs(
         even: the replicas of a station share what is there evenly, as if it could move between them; else each gets
             what chance gives it. What a pool does, which spills over from a busy replica, is in between.
     """
-    logarithms = np.full(most + 1, -np.inf)
-    logarithms[0] = 0.0
+    whole = _all(functions(stations, needs, most, hits, even).values(), most)
+    return [math.exp(whole[n - 1] - whole[n]) for n in range(1, most + 1)]
+
+
+def functions(
+    stations: Mapping[str, Station], needs: Mapping[str, Demand], most: int, hits: Hits, even: bool
+) -> dict[str, tuple[Array, int]]:
+    """By station that takes time: logarithms of the factor of 0 .. `most` problems at it, and how many such it is."""
+    found = {}
     for name, demand in needs.items():
         station, replicas = stations[name], stations[name].replicas or 1
         counts = np.arange(1, most + 1)
         each = np.maximum(counts / replicas, 1) if even else counts
         times = np.array([demand.waves * demand.seconds(station, float(n), hits.get(name)) for n in each])
         times = times / (np.minimum(counts, replicas) if even else replicas)
-        if not times.all():
-            continue  # it takes no time
-        one = np.concatenate([np.zeros(1), np.cumsum(np.log(times))])
-        left = 1 if even else replicas
-        while left:  # the function of so many stations, by squaring
+        if times.all():
+            found[name] = np.concatenate([np.zeros(1), np.cumsum(np.log(times))]), 1 if even else replicas
+    return found
+
+
+def _all(each: Iterable[tuple[Array, int]], most: int) -> Array:
+    """The convolution of all, each so many times."""
+    found = np.full(most + 1, -np.inf)
+    found[0] = 0.0
+    for one, left in each:
+        while left:  # by squaring
             if left % 2:
-                logarithms = _convolved(logarithms, one)
+                found = _convolved(found, one)
             left //= 2
             one = _convolved(one, one) if left else one
-    return [math.exp(logarithms[n - 1] - logarithms[n]) for n in range(1, most + 1)]
+    return found
 
 
 def _convolved(a: Array, b: Array) -> Array:

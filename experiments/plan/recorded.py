@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.plan.paced import Paced
 from experiments.plan.script import Ask, Phase, Script
 from experiments.rows import read_rows
+from experiments.store import read_run
 from experiments.trace import read_events
 from search.errors import ConfigError
 from search.events import Added, Charged, Event, Simulated, Started
@@ -27,12 +29,14 @@ class Recorded:
     Attributes:
         policy, verifier: what their calls cost together.
         seconds: of wall time, per problem.
+        paced: what its processes took; None where its models do not tell.
     """
 
     scripts: list[Script] = field(default_factory=list)
     policy: Cost = Cost()
     verifier: Cost = Cost()
     seconds: list[float] = field(default_factory=list)
+    paced: Paced | None = None
 
     @property
     def rate(self) -> float | None:
@@ -61,6 +65,8 @@ def recorded(folder: Path, setting: str = "run") -> Recorded:
             found.seconds.append(row.wall)
     if not found.scripts:
         raise ConfigError(setting, str(folder), "no row of it has a trace: run it with trace=events")
+    if told := read_run(folder).get("pace"):
+        found.paced = Paced.of(told)
     return found
 
 

@@ -111,6 +111,18 @@ class Work:
         return Script(f"problem {number}".encode(), parents, sizes, phases)
 
 
+def stepped(scripts: Sequence[Script], station: str) -> list[Script]:
+    """`scripts` whose verdicts of `station` take a step of its model each, shared with those asked at that time."""
+    whole = []
+    for script in scripts:
+        phases = [
+            Phase(name, tuple(Ask(ask.node, (1.0,)) for ask in asks) if name == station else asks)
+            for name, asks in script.phases
+        ]
+        whole.append(Script(script.key, script.parents, script.sizes, phases))
+    return whole
+
+
 def graded(scripts: Sequence[Script], seconds: Mapping[str, float]) -> list[Script]:
     """`scripts` with what comes before each phase and at the end: the driver's work, and the grader's.
 

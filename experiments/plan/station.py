@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from search.errors import ConfigError
 
@@ -73,6 +74,12 @@ class Station:
         return (self.rows / self.full - 1 / self.rate) / (self.rows - 1) if self.rows > 1 else 0.0
 
     @property
+    def said(self) -> str:
+        """Its times, for people."""
+        parts = [f"{1000 * self.fixed:.2f} ms per step", f"{1000 * self.row:.3f} per row", f"{1000 / self.prefill:.4f}"]
+        return f"{', '.join(parts)} per prompt token, {1000 * self.call:.2f} per request"
+
+    @property
     def per_check(self) -> float:
         """Tokens a step of speculation gives a row: (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1)."""
         return (1 - self.acceptance ** (self.guesses + 1)) / (1 - self.acceptance)
@@ -83,6 +90,15 @@ class Station:
             return self.fixed + self.row * rows
         checked = self.fixed + self.row * rows * (self.guesses + 1)
         return (checked + self.guesses * self.draft / self.rate) / self.per_check
+
+    def slowed(self, by: float) -> Station:
+        """The same where all takes `by` times as long."""
+        if by == 1:
+            return self
+        less: dict[str, Any] = {"rate": self.rate / by, "prefill": self.prefill / by}
+        if self.full is not None and self.rows is not None:
+            less["full"] = min(max(self.full / by, less["rate"]), less["rate"] * self.rows)  # but for rounding
+        return replace(self, **less, call=self.call * by, draw=self.draw * by)
 
     def reading(self, tokens: float, requests: float = 1, draws: float = 0) -> float:
         """Seconds for requests with `tokens` new in their prompts, before any is drawn."""

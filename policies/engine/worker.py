@@ -15,6 +15,7 @@ from policies.engine.forward import Computed, forward
 from policies.engine.growth import Draft
 from policies.engine.kv import KV
 from policies.engine.load import Model
+from policies.engine.pace import Did
 from policies.engine.sampler import Numbers, Sampled, likeliest, sample
 from policies.engine.schedule import Scheduler
 from policies.engine.speculate import Speculation
@@ -33,6 +34,7 @@ class Worker:
         self._schedule = scheduler()
         self._calls: set[Call] = set()
         self._done: list[tuple[asyncio.Future[Any], Any]] = []
+        self._came = 0  # calls since the latest step
 
     @property
     def idle(self) -> bool:
@@ -41,6 +43,7 @@ class Worker:
     def enter(self, calls: Sequence[Call]) -> None:
         calls = [call for call in calls if not call.future.done()]  # cancelled on the way
         self._calls.update(calls)
+        self._came += len(calls)
         self._schedule.waiting.extend(calls)
 
     def cancel(self, call: Call) -> None:
@@ -82,7 +85,7 @@ class Worker:
             except RuntimeError:  # that event loop is closed: nobody waits any more
                 continue
 
-    def step(self) -> None:
+    def step(self) -> Did:
         """One forward and what follows from it.
 
         Raises:
@@ -106,12 +109,15 @@ class Worker:
                 self._draw(where[:drawing], logits, draft)
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
-        spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
+        read = sum(count for _, count in work)
+        spent = (time.perf_counter() - begin) / max(len(rows) + read, 1)
         for tally, count in work:
             tally.seconds += spent * count
+        drawn = 0
         if rows:
             schedule.seconds[where] += spent
             self._leave(rows[:drawing], where[:drawing], before[:drawing])
+            drawn = int((schedule.count[where] - before).sum())  # nothing beyond an end, which has been found by now
             if drawing < len(rows):
                 self._list(rows[drawing:], logits[drawing - len(rows) :])
         if speculation is not None and computed is not None:
@@ -121,9 +127,11 @@ class Worker:
             drew = int((schedule.count[where] - before)[:running].sum())
             guessing = speculation.guessing
             speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
-        read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
-        self._answer([job for job in read if job.call.targets])
-        self._answer([job for job in read if not job.call.targets])
+        done = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
+        self._answer([job for job in done if job.call.targets])
+        self._answer([job for job in done if not job.call.targets])
+        came, self._came = self._came, 0
+        return Did(len(rows), drawn, read, came)
 
     def _begin(self, computed: Computed | None) -> tuple[list[Row], torch.Tensor]:
         """All rows that get a token now, those that list tokens last, and the states [N, H] they get it from.

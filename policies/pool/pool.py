@@ -17,6 +17,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 
@@ -133,6 +134,14 @@ class Pool:
             except Gone as gone:
                 said = str(gone)
         raise TreewiseError(f"no replica could be asked for {name!r}: {said}")
+
+    def every(self, name: str) -> list[Any]:
+        """As `ask`, of all replicas that answer."""
+        answers = []
+        for slot in list(self._slots.values()):
+            with suppress(Gone):
+                answers.append(slot.replica.ask(name, (), self.rules.health))
+        return answers
 
     def tell(self, key: bytes, name: str, *arguments: Any) -> None:
         """A hint to the replica where `key` belongs."""

@@ -1,0 +1,92 @@
+"""The stations of a finished run, from what its processes told of themselves (`experiments.pace`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.build import make
+from experiments.plan.fit import Fit, fitted
+from experiments.plan.station import Station
+from search.errors import ConfigError
+
+ROWS = 256  # draws at once at most where a policy does not say (conf/policy)
+
+
+@dataclass(frozen=True)
+class Paced:
+    """What `pace` of a run's run.json says.
+
+    Attributes:
+        cores: processors of the machine.
+        wall: seconds from the first item's beginning to the last one's end.
+        processor: seconds of the driver's.
+        requests: of policies and verifiers.
+        models: what each replica told, by station; those that do not tell are not there.
+    """
+
+    cores: int
+    wall: float
+    processor: float
+    requests: int
+    process: int
+    models: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Paced | None:
+        """None where the run asked nothing."""
+        driver = told["driver"]
+        if not driver["requests"]:
+            return None
+        models = {name: told[name] for name in ("policy", "verifier") if told.get(name)}
+        return cls(told["cores"], driver["wall"], driver["processor"], driver["requests"], driver["process"], models)
+
+    @property
+    def driver(self) -> float:
+        """Seconds of the driver per request."""
+        return self.processor / self.requests
+
+    def spent(self, name: str) -> float | None:
+        """Seconds of processors that a station took; None where it is not told."""
+        if name == "driver":
+            return self.processor
+        if name not in self.models or not self.shares(name):
+            return None
+        return sum(p["processor"] if p["process"] != self.process else p["sums"][0][-1] for p in self.models[name])
+
+    def shares(self, name: str) -> bool:
+        """Whether the model's seconds are of a processor, which others may want too; else it has its own device."""
+        return all(pace["alone"] for pace in self.models[name])
+
+    def station(self, name: str, given: Mapping[str, Any]) -> Station:
+        """Of one replica; what is `given` is not read off the run. Raises ConfigError for what the run cannot tell."""
+        fit = fitted(self.models[name])
+        if not fit.totals["steps"]:
+            raise ConfigError(f"{name}.rate", None, "the run asked it nothing: give its rates, or another run")
+        values = {key: value for key, value in given.items() if value is not None}
+        rows = int(values.setdefault("rows", ROWS))
+        if "rate" not in values:
+            step = self._tell(fit, name, "steps", "rate") / fit.drawn
+            row = self._tell(fit, name, "rows", "full") / fit.drawn
+            values["rate"] = 1 / (step + row)
+            values["full"] = min(max(rows / (step + row * rows), values["rate"]), values["rate"] * rows)
+        if "prefill" not in values:
+            reading = self._tell(fit, name, "read", "prefill")
+            if not reading:
+                raise ConfigError(f"{name}.prefill", None, "the run read no prompt: give prompt tokens per second")
+            values["prefill"] = 1 / reading
+        if not values.get("call"):
+            values["call"] = self._tell(fit, name, "calls", "call") + self._beside(name, fit)
+        station: Station = make(name, Station, values)
+        return station
+
+    def _tell(self, fit: Fit, name: str, cause: str, field: str) -> float:
+        remedy = f"give {name}.{field}, or a run with more problems, of other kinds, or more of them in work"
+        return fit.told(cause, f"{name}.{field}", remedy)
+
+    def _beside(self, name: str, fit: Fit) -> float:
+        """Seconds of a replica's process beside its model's steps, per call: to take it in and to answer it."""
+        own = [pace for pace in self.models[name] if pace["process"] != self.process and pace["alone"]]
+        beside = sum(pace["processor"] - pace["sums"][0][-1] for pace in own)
+        return max(beside, 0.0) / fit.totals["calls"] if fit.totals["calls"] else 0.0

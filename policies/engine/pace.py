@@ -1,0 +1,68 @@
+"""What the engine's steps took, in enough numbers to tell afterwards what of it is per step, row, token and call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+CAUSES = ("steps", "rows", "read", "calls")  # what a step's seconds are laid to
+
+
+class Did(NamedTuple):
+    """What a step did.
+
+    Attributes:
+        rows: that drew.
+        drawn: tokens of theirs, of which speculation gives a row more than one.
+        read: prompt tokens computed.
+        calls: that had come in since the step before.
+    """
+
+    rows: int = 0
+    drawn: int = 0
+    read: int = 0
+    calls: int = 0
+
+
+class Pace:
+    """Sums over steps of the products of (1, rows, read, calls, seconds): the normal equations of a line through them.
+
+    Seconds are of the engine's thread where that alone computes, so that waiting for a processor which others use is
+    not in them; on a device of its own, or with several threads, they are of wall time.
+
+    Attributes:
+        alone: whether they are seconds of one processor.
+    """
+
+    def __init__(self, device: str, threads: int | None):
+        self.alone = device == "cpu" and (torch.get_num_threads() if threads is None else threads) == 1
+        self._clock: Callable[[], float] = time.thread_time if self.alone else time.perf_counter
+        self._sums = np.zeros((len(CAUSES) + 1,) * 2)
+        self._drawn = 0
+        self._since = time.process_time()
+
+    def clock(self) -> float:
+        """Seconds; asked in the engine's thread."""
+        return self._clock()
+
+    def observe(self, did: Did, seconds: float) -> None:
+        """A step (mutates)."""
+        one = np.array((1.0, did.rows, did.read, did.calls, seconds))
+        self._sums += one[:, None] * one
+        self._drawn += did.drawn
+
+    def told(self) -> dict[str, Any]:
+        """Plain values: `sums`, `drawn`, `alone`, and of the whole process its id and processor seconds since the
+        engine was made."""
+        return {
+            "sums": self._sums.tolist(),
+            "drawn": self._drawn,
+            "alone": self.alone,
+            "process": os.getpid(),
+            "processor": time.process_time() - self._since,
+        }
