@@ -153,7 +153,7 @@ def calibrated(settings: Mapping[str, Any], run: Recorded) -> Rates:
     asked = {phase.station for script in run.scripts for phase in script.phases}
     parts, stations = _parts(settings, 1), dict[str, Station]()
     for name in sorted(asked & run.paced.models.keys()):
-        stations[name] = run.paced.station(name, {"rows": getattr(parts, name).hosting.rows})
+        stations[name] = run.station(name, {"rows": getattr(parts, name).hosting.rows})
     if missing := asked - stations.keys():
         stations |= asyncio.run(_rates(settings, missing))
     return Rates(stations, run.paced.driver, _host(settings, run.paced, asked))

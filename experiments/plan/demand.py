@@ -79,7 +79,7 @@ def demands(scripts: Sequence[Script]) -> dict[str, Demand]:
             total = sums.setdefault(phase.station, [0.0] * 9)
             lengths = [length for ask in phase.asks for length in ask.lengths]
             stays = sum(max(ask.lengths, default=0.0) for ask in phase.asks) / len(phase.asks)
-            reads = sum(cache.read(script, ask.node, sum(ask.lengths)) for ask in phase.asks)
+            reads = sum(cache.read(script, ask.node, ask.drawn) for ask in phase.asks)
             whole = sum(script.lengths[ask.node] for ask in phase.asks)
             longest = max(lengths, default=0.0)
             new = (1, len(phase.asks), len(lengths), longest, stays, sum(lengths), reads, whole, reads**2)

@@ -77,8 +77,7 @@ class Device:
         self._advance()
         now, seconds = self._clock.now, 0.0
         for script, ask in call.asks:
-            drawn = sum(ask.lengths)
-            read = self._cache.read(script, ask.node, drawn)
+            read = self._cache.read(script, ask.node, ask.drawn)
             seconds += self._station.reading(read, 1, len(ask.lengths))
             call.read += read
             call.left += len(ask.lengths)

@@ -2,9 +2,10 @@
 
 seconds = a x steps + b x rows that drew + c x prompt tokens computed + d x calls that came in. The fit goes through the
 sums, so that the seconds of all steps together are those measured. A coefficient is told if its standard error, over
-all steps, is a small share of all seconds; it is not where two causes always come together (each call of one row with
-one new token), or where the steps are few. One that is told and comes out below zero is so small that noise hides it:
-it gets its standard error, for nothing is free.
+all steps, is a small share of all seconds; it is not where two causes always come together, or where the steps are few.
+Calls that come with much the same number of new tokens each are no loss: their time is laid to the tokens, and is right
+for all work like the run's. One that is told and comes out below zero is so small that noise hides it: it gets its
+standard error, for nothing is free.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Fit:
     """Seconds per step, row, prompt token and call.
 
     Attributes:
-        each: by cause (`policies.engine.pace.CAUSES`), of those there were; None where they are not told.
+        each: by cause (`policies.engine.pace.CAUSES`), of those there were; None where they are not told, 0 for calls
+            whose time is laid to their tokens.
         totals: how many of each cause.
         seconds: of all.
         drawn: tokens that a row drew in a step; more than 1 with speculation.
@@ -56,12 +58,17 @@ def fitted(paces: Sequence[Mapping[str, Any]]) -> Fit:
     sums = np.sum([pace["sums"] for pace in paces], axis=0)
     a, b, square = sums[:-1, :-1], sums[:-1, -1], float(sums[-1, -1])
     there = [i for i in range(len(CAUSES)) if a[i, i] > 0]
-    found = _solved(a[np.ix_(there, there)], b[there], square, float(a[0, 0]))
     totals = {name: float(sums[0, i]) for i, name in enumerate(CAUSES)}
     seconds = float(sums[0, -1])
-    each: dict[str, float | None] = {}
-    for place, (value, error) in zip(there, found, strict=True):
-        each[CAUSES[place]] = max(value, error) if error * totals[CAUSES[place]] <= UNSURE * seconds else None
+
+    def told(places: Sequence[int]) -> dict[str, float | None]:
+        found = _solved(a[np.ix_(places, places)], b[places], square, float(a[0, 0]))
+        pairs = zip((CAUSES[i] for i in places), found, strict=True)
+        return {name: max(x, error) if error * totals[name] <= UNSURE * seconds else None for name, (x, error) in pairs}
+
+    each = told(there)
+    if each.get("calls", 0.0) is None and totals["read"]:
+        each = {**told([i for i in there if CAUSES[i] != "calls"]), "calls": 0.0}
     drawn = sum(pace["drawn"] for pace in paces) / totals["rows"] if totals["rows"] else 1.0
     return Fit(each, totals, seconds, drawn, all(pace["alone"] for pace in paces))
 

@@ -59,8 +59,13 @@ class Paced:
         """Whether the model's seconds are of a processor, which others may want too; else it has its own device."""
         return all(pace["alone"] for pace in self.models[name])
 
-    def station(self, name: str, given: Mapping[str, Any]) -> Station:
-        """Of one replica; what is `given` is not read off the run. Raises ConfigError for what the run cannot tell."""
+    def station(self, name: str, given: Mapping[str, Any], new: float | None = None) -> Station:
+        """Of one replica; what is `given` is not read off the run. Raises ConfigError for what the run cannot tell.
+
+        Args:
+            new: prompt tokens of the run that no cache held, as the problems' trees tell. A verifier reads its own
+                tokens, which may be others; its time is laid to those of the tree. None where they are the same.
+        """
         fit = fitted(self.models[name])
         if not fit.totals["steps"]:
             raise ConfigError(f"{name}.rate", None, "the run asked it nothing: give its rates, or another run")
@@ -75,7 +80,7 @@ class Paced:
             reading = self._tell(fit, name, "read", "prefill")
             if not reading:
                 raise ConfigError(f"{name}.prefill", None, "the run read no prompt: give prompt tokens per second")
-            values["prefill"] = 1 / reading
+            values["prefill"] = 1 / (reading if new is None else reading * fit.totals["read"] / new)
         if not values.get("call"):
             values["call"] = self._tell(fit, name, "calls", "call") + self._beside(name, fit)
         station: Station = make(name, Station, values)

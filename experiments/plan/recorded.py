@@ -8,12 +8,15 @@ forwards, shared out by tokens), so a rate is of the run's own batches: at least
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from experiments.plan.demand import demands
 from experiments.plan.paced import Paced
 from experiments.plan.script import Ask, Phase, Script
+from experiments.plan.station import Station
 from experiments.rows import read_rows
 from experiments.store import read_run
 from experiments.trace import read_events
@@ -48,6 +51,13 @@ class Recorded:
     def reading(self) -> float | None:
         """Tokens per second of the verifier."""
         return self.verifier.read / self.verifier.seconds if self.verifier.seconds else None
+
+    def station(self, name: str, given: Mapping[str, Any]) -> Station:
+        """As `Paced.station`, for the tokens of the scripts."""
+        assert self.paced is not None
+        if (demand := demands(self.scripts).get(name)) is None:
+            return self.paced.station(name, given)
+        return self.paced.station(name, given, len(self.scripts) * demand.waves * demand.reads)
 
     @property
     def hits(self) -> float | None:

@@ -16,11 +16,18 @@ class Ask(NamedTuple):
 
     Attributes:
         node: whose prefix it is.
-        lengths: tokens of each draw; () for a verdict.
+        lengths: tokens of each draw; () for a verdict, or (1,) where it takes a step of its model.
+        draws: whether these tokens continue the prefix, so that a cache has them from then on.
     """
 
     node: int
     lengths: tuple[float, ...] = ()
+    draws: bool = True
+
+    @property
+    def drawn(self) -> float:
+        """Tokens that continue the prefix."""
+        return sum(self.lengths) if self.draws else 0.0
 
 
 class Phase(NamedTuple):
@@ -116,7 +123,7 @@ def stepped(scripts: Sequence[Script], station: str) -> list[Script]:
     whole = []
     for script in scripts:
         phases = [
-            Phase(name, tuple(Ask(ask.node, (1.0,)) for ask in asks) if name == station else asks)
+            Phase(name, tuple(Ask(ask.node, (1.0,), False) for ask in asks) if name == station else asks)
             for name, asks in script.phases
         ]
         whole.append(Script(script.key, script.parents, script.sizes, phases))

@@ -138,7 +138,7 @@ def _paced(name: str, settings: Mapping[str, Any], run: Recorded | None, notes: 
     """A station whose pace the run tells; None where it does not, or all rates are given."""
     if run is None or run.paced is None or name not in run.paced.models or settings[name].get("rate") is not None:
         return None
-    station = run.paced.station(name, _plain(settings[name]))
+    station = run.station(name, _plain(settings[name]))
     notes.append(f"{name}: {station.said}, of the run's steps")
     return station
 

@@ -2,9 +2,9 @@
 
 A program that works while k of its machine do, itself among them, gets min(1, cores / k) of a processor. What it gets
 on average follows from how many work beside it, and that from how slow they all are; both are found by turns until
-they agree, so that processors are never more than busy. Beyond that nothing is new: each station is slower by its factor, and the
-formulas of `experiments.plan.model` tell how many are at work. That is what is not exact: a problem that meets many
-programs at work is slower than this one, which meets as many as on average.
+they agree, so that processors are never more than busy. Beyond that nothing is new: each station is slower by its
+factor, and the formulas of `experiments.plan.model` tell how many are at work. That is what is not exact: a problem
+that meets many programs at work is slower than this one, which meets as many as on average.
 
 What a host can do at most needs no such argument: processor seconds of a problem over processors (utilisation law).
 """

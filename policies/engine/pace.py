@@ -44,10 +44,12 @@ class Pace:
         self._clock: Callable[[], float] = time.thread_time if self.alone else time.perf_counter
         self._sums = np.zeros((len(CAUSES) + 1,) * 2)
         self._drawn = 0
-        self._since = time.process_time()
+        self._since: float | None = None  # the process's seconds when the first step began
 
     def clock(self) -> float:
         """Seconds; asked in the engine's thread."""
+        if self._since is None:
+            self._since = time.process_time()
         return self._clock()
 
     def observe(self, did: Did, seconds: float) -> None:
@@ -57,12 +59,12 @@ class Pace:
         self._drawn += did.drawn
 
     def told(self) -> dict[str, Any]:
-        """Plain values: `sums`, `drawn`, `alone`, and of the whole process its id and processor seconds since the
-        engine was made."""
+        """Plain values: `sums`, `drawn`, `alone`, and of the whole process its id and its processor seconds since the
+        first step began."""
         return {
             "sums": self._sums.tolist(),
             "drawn": self._drawn,
             "alone": self.alone,
             "process": os.getpid(),
-            "processor": time.process_time() - self._since,
+            "processor": 0.0 if self._since is None else time.process_time() - self._since,
         }

@@ -57,17 +57,26 @@ def test_a_verifier_has_no_rows():
     assert found.each["read"] == pytest.approx(TRUE["read"], rel=0.1)
 
 
-def test_what_always_comes_together_is_not_told_apart():
-    """Each call of one new token: is it the token, or the call?"""
-
+def test_calls_that_come_with_as_many_tokens_each_are_laid_to_these():
     def alike(rng):
-        calls = rng.randrange(0, 17)
-        rows = rng.randrange(1, 200)
-        return Did(rows, rows, calls, calls)
+        calls, rows = rng.randrange(0, 17), rng.randrange(1, 200)
+        return Did(rows, rows, 11 * calls, calls)
 
     found = fitted([steps(500, alike)])
-    assert found.each["read"] is None and found.each["calls"] is None
+    assert found.each["calls"] == 0
+    assert found.each["read"] == pytest.approx(TRUE["read"] + TRUE["calls"] / 11, rel=1e-3)
     assert found.each["rows"] == pytest.approx(TRUE["rows"], rel=1e-3), "the others are told all the same"
+
+
+def test_what_always_comes_together_is_not_told_apart():
+    """As many new tokens as rows, always: which of them took the time?"""
+
+    def alike(rng):
+        rows = rng.randrange(1, 200)
+        return Did(rows, rows, rows, rng.randrange(0, 17))
+
+    found = fitted([steps(500, alike)])
+    assert found.each["read"] is None and found.each["rows"] is None
     with pytest.raises(ConfigError) as refused:
         found.told("read", "policy.prefill", "give policy.prefill")
     assert refused.value.field == "policy.prefill" and "500 steps" in str(refused.value)
