@@ -40,7 +40,7 @@ class Watch:
         wall, processor = time.perf_counter() - self._wall, time.process_time() - self._processor
         paces = {name: _paces(part) for name, part in parts.items()}
         for told in (told for each in paces.values() for told in each if told["process"] == os.getpid()):
-            processor -= told["sums"][0][-1] if told["alone"] else 0.0
+            processor -= told["sums"][-1][-1] if told["alone"] else 0.0
         new = [row.cost for key, row in rows.items() if key not in self._known]
         requests = sum(cost.policy_calls + cost.passes for cost in new)
         driver = {"processor": processor, "wall": wall, "requests": requests, "process": os.getpid()}

@@ -1,9 +1,9 @@
 """Real runs on this machine over pools of processes, against what formulas and simulation foretell.
 
-One run beforehand, of the fewest replicas and under another seed, tells what steps, requests and the driver take under
-load (`experiments.plan.paced`); of models that do not tell, the rates of one replica are measured by themselves
+One run of the fewest replicas, under another seed, tells what steps, requests and the driver take under load
+(`experiments.plan.paced`); of models that do not tell, the rates of one replica are measured by themselves
 (`experiments.plan.rates`). Of the runs that are foretold only the tree of every problem is known, which does not depend
-on replicas.
+on replicas. All is done in rounds, one run after the other, since machines that others use too are not always as fast.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from experiments.plan import model, rates, sharing, shown
 from experiments.plan.demand import demands
 from experiments.plan.host import Host
 from experiments.plan.paced import Paced
-from experiments.plan.recorded import Recorded, recorded
+from experiments.plan.recorded import Recorded, merged, recorded
 from experiments.plan.script import Script, graded, stepped
 from experiments.plan.simulation import Fleet
 from experiments.plan.station import INFINITE, Station
@@ -49,7 +49,8 @@ class Checked:
 
     Attributes:
         replicas: of the policy.
-        measured: problems per hour.
+        measured: problems per hour, of the run that is in the middle of all rounds.
+        walls: seconds of each round.
         chance, even: by the formulas, replicas getting what chance gives them or sharing evenly.
         simulated: by the simulation.
         load: runnable programs on this machine when it began, beside processors (`os.getloadavg`).
@@ -62,6 +63,7 @@ class Checked:
     even: float
     simulated: float
     load: float
+    walls: Sequence[float] = ()
     spent: Mapping[str, tuple[float | None, float]] = field(default_factory=dict)
 
 
@@ -90,14 +92,21 @@ def check(settings: dict[str, Any], plain: bool) -> int:
     for name in ("replicas", "rows"):
         if not isinstance(settings[name], list) or not all(type(n) is int and n > 0 for n in settings[name]):
             raise ConfigError(name, settings[name], "give a list of whole numbers of at least 1, such as [1,2]")
-    counts, rows = sorted(settings["replicas"]), []
-    with tempfile.TemporaryDirectory(prefix="treewise-check-") as folder:
-        known = calibrated(settings, timed({**settings, "seed": settings["seed"] + 1}, counts[0], Path(folder) / "0"))
-        work: list[Script] = []
-        for replicas in counts:
-            load, run = os.getloadavg()[0], timed(settings, replicas, Path(folder) / str(replicas))
-            work = work or known.work(run)
-            rows.append(foretold(settings, known, work, replicas, run, load))
+    if type(settings["rounds"]) is not int or settings["rounds"] < 1:
+        raise ConfigError("rounds", settings["rounds"], "give a whole number of at least 1")
+    counts = sorted(settings["replicas"])
+    before: list[Recorded] = []
+    runs: dict[int, list[tuple[Recorded, float]]] = {count: [] for count in counts}
+    for number in range(settings["rounds"]):
+        with tempfile.TemporaryDirectory(prefix="treewise-check-") as folder:
+            other = {**settings, "seed": settings["seed"] + 1 + number}
+            before.append(timed(other, counts[0], Path(folder) / "before"))
+            for count in counts:
+                load = os.getloadavg()[0]
+                runs[count].append((timed(settings, count, Path(folder) / str(count)), load))
+    known = calibrated(settings, merged(before))
+    work = known.work(runs[counts[0]][0][0])
+    rows = [foretold(settings, known, work, count, several) for count, several in runs.items()]
     if plain:
         found = {"stations": {name: asdict(station) for name, station in known.stations.items()}}
         more = {"driver": known.driver, "host": known.host and asdict(known.host)}
@@ -114,7 +123,7 @@ def show(known: Rates, rows: Sequence[Checked]) -> None:
         out.print(f"{name}: {station.said}")
     shared = f"{known.host.cores} processors shared" if known.host else "no processors shared"
     out.print(f"driver: {1000 * known.driver:.2f} ms per request; {shared}\n")
-    head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "load average"]
+    head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "seconds of all rounds"]
     cells = [
         [
             str(row.replicas),
@@ -122,7 +131,7 @@ def show(known: Rates, rows: Sequence[Checked]) -> None:
             f"{row.chance:,.0f} to {row.even:,.0f}",
             f"{row.simulated:,.0f}",
             f"{row.simulated / row.measured:.2f}",
-            f"{row.load:.1f}",
+            ", ".join(f"{wall:.1f}" for wall in row.walls),
         ]
         for row in rows
     ]
@@ -207,23 +216,30 @@ def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> Recorded:
 
 
 def foretold(
-    settings: Mapping[str, Any], known: Rates, work: Sequence[Script], replicas: int, run: Recorded, load: float
+    settings: Mapping[str, Any],
+    known: Rates,
+    work: Sequence[Script],
+    replicas: int,
+    several: Sequence[tuple[Recorded, float]],
 ) -> Checked:
-    """A run of `work` over `replicas`, beside what is foretold of it."""
+    """Runs of `work` over `replicas`, with the load before each, beside what is foretold of them."""
+    taken = sorted((run.paced.wall, place) for place, (run, _) in enumerate(several) if run.paced is not None)
+    (run, load), walls = several[taken[len(taken) // 2][1]], [run.paced.wall for run, _ in several if run.paced]
     assert run.paced is not None
     fleet = {"driver": Station(rate=1, full=1, rows=1, replicas=1)}
     fleet |= {name: replace(station, replicas=settings["verifiers"]) for name, station in known.stations.items()}
     fleet["policy"] = replace(fleet["policy"], replicas=replicas)
     needs, count, host = demands(work), len(work), known.host
     concurrency = min(settings["concurrency"], count)
-    walls = [
+    expected = [
         model.wall(sharing.throughputs(fleet, needs, concurrency, {}, even=even, host=host), count)
         for even in (False, True)
     ]
-    runs = [Fleet(stations=fleet, host=host).run(work, concurrency=concurrency, seed=seed) for seed in range(SEEDS)]
-    middle = sorted(runs, key=lambda outcome: outcome.wall)[SEEDS // 2]
+    outcomes = [Fleet(stations=fleet, host=host).run(work, concurrency=concurrency, seed=seed) for seed in range(SEEDS)]
+    middle = sorted(outcomes, key=lambda outcome: outcome.wall)[SEEDS // 2]
     spent: dict[str, tuple[float | None, float]] = {"wall": (run.paced.wall, middle.wall)}
     for name, pool in middle.pools.items():
         spent[name] = (run.paced.spent(name), pool.tally.busy)
     hour = 3600.0 * count
-    return Checked(replicas, hour / run.paced.wall, hour / walls[0], hour / walls[1], hour / middle.wall, load, spent)
+    chance, even = (hour / wall for wall in expected)
+    return Checked(replicas, hour / run.paced.wall, chance, even, hour / middle.wall, load, walls, spent)

@@ -6,6 +6,7 @@ would have, tells when each is done (processor sharing in virtual time): an even
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -66,7 +67,8 @@ class Device:
         self._clock, self._station, self._cache, self._tally = clock, station, cache, tally
         self._rows: list[tuple[float, int, float, Call]] = []  # by the tokens at which they end; their length
         self._calls: dict[Call, float] = {}  # at work; when their prompts are computed
-        self._tokens = 0.0  # of a row that was always there
+        self._next: list[Call] = []  # whose rows begin with the next step
+        self._tokens = self._target = 0.0  # of a row that was always there; at the next event
         self._step = station.step(1)
         self._at = self._reads_until = 0.0  # up to when all is counted; while prompts are computed no row advances
         self._version = self._count = 0
@@ -103,6 +105,7 @@ class Device:
             self._tally.lost += length - (end - self._tokens)
         self._calls.clear()
         self._rows.clear()
+        self._next.clear()
         self._mark()
 
     @property
@@ -116,19 +119,34 @@ class Device:
             self._advance()
 
     def _begin(self, call: Call) -> None:
-        """Its prompts are computed: its rows begin."""
+        """Its prompts are computed: its rows begin, or wait for the next step."""
         if self.dead:
             return
         self._advance()
-        for _, ask in call.asks:
-            for length in ask.lengths:
-                self._count += 1
-                heappush(self._rows, (self._tokens + length, self._count, length, call))
-        if call.left:
-            self._step = self._station.step(len(self._rows))
+        if not call.left:
+            self._answer(call)
+        elif self._station.stepwise and self._rows and self._boundary - self._tokens > NEAR:
+            self._next.append(call)
             self._plan()
         else:
-            self._answer(call)
+            self._enter([call])
+            self._plan()
+
+    @property
+    def _boundary(self) -> float:
+        """The tokens at which a step ends, this one or the one under way: a whole number."""
+        return math.ceil(self._tokens - NEAR)
+
+    def _enter(self, calls: list[Call]) -> None:
+        """Rows begin (mutates)."""
+        if self._station.stepwise:
+            self._tokens = float(self._boundary)
+        for call in calls:
+            for _, ask in call.asks:
+                for length in ask.lengths:
+                    self._count += 1
+                    heappush(self._rows, (self._tokens + length, self._count, length, call))
+        self._step = self._station.step(len(self._rows))
 
     def _advance(self) -> None:
         now = self._clock.now
@@ -143,25 +161,29 @@ class Device:
         self._at = now
 
     def _plan(self) -> None:
-        """Announces when the next row is done."""
+        """Announces when the next row is done, or the step for which others wait."""
         self._version += 1
         if self._rows:
-            seconds = (self._rows[0][0] - self._tokens) * self._step
+            self._target = min(self._rows[0][0], self._boundary) if self._next else self._rows[0][0]
+            seconds = (self._target - self._tokens) * self._step
             begin = max(self._clock.now, self._reads_until)
             self._clock.at(begin + max(seconds, 0.0), self._end, self._version)
 
     def _end(self, version: int) -> None:
-        """Rows are done."""
+        """Rows are done, or a step is for which others wait."""
         if self.dead or version != self._version:
             return
         self._advance()
-        reached, done = self._rows[0][0], []
-        self._tokens = max(self._tokens, reached)
-        while self._rows and self._rows[0][0] <= reached + NEAR:
+        done = []
+        self._tokens = max(self._tokens, self._target)
+        while self._rows and self._rows[0][0] <= self._target + NEAR:
             _, _, length, call = heappop(self._rows)
             call.left, call.drawn = call.left - 1, call.drawn + length
             if not call.left:
                 done.append(call)
+        if self._next and (not self._rows or self._boundary - self._tokens <= NEAR):
+            waiting, self._next = self._next, []
+            self._enter(waiting)
         self._step = self._station.step(len(self._rows))
         self._plan()
         for call in done:

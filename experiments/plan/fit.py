@@ -1,8 +1,10 @@
 """What a model's step takes by what is in it, by least squares; and what of that the steps do not tell.
 
-seconds = a x steps + b x rows that drew + c x prompt tokens computed + d x calls that came in. The fit goes through the
-sums, so that the seconds of all steps together are those measured. A coefficient is told if its standard error, over
-all steps, is a small share of all seconds; it is not where two causes always come together, or where the steps are few.
+seconds = a x steps + b x rows that drew + c x prompt tokens computed + d x calls that came in. An error counts by its
+square over the step's seconds, so that small steps are met as well as large ones (`policies.engine.pace.Pace`); all is
+scaled in the end so that the seconds of all steps together are those measured. A coefficient is told if its standard
+error, over all steps, is a small share of all seconds; it is not where two causes always come together, or where the
+steps are few.
 Calls that come with much the same number of new tokens each are no loss: their time is laid to the tokens, and is right
 for all work like the run's. One that is told and comes out below zero is so small that noise hides it: it gets its
 standard error, for nothing is free.
@@ -46,29 +48,29 @@ class Fit:
         """The seconds of one; 0 where there was none. Raises ConfigError naming a setting where they are not told."""
         value = self.each.get(cause, 0.0)
         if value is None:
-            steps = f"{self.totals['steps']:,.0f} steps of the run"
-            raise ConfigError(
-                setting, None, f"the {steps} do not tell it ({cause} hardly vary by themselves): {remedy}"
-            )
+            said = f"the {self.totals['steps']:,.0f} steps of the run do not tell it, {cause} hardly vary by themselves"
+            raise ConfigError(setting, None, f"{said}: {remedy}")
         return value
 
 
 def fitted(paces: Sequence[Mapping[str, Any]]) -> Fit:
     """From what replicas of one kind told (`policies.engine.pace.Pace.told`), taken together."""
     sums = np.sum([pace["sums"] for pace in paces], axis=0)
-    a, b, square = sums[:-1, :-1], sums[:-1, -1], float(sums[-1, -1])
+    a, b, seconds = sums[:-1, :-1], sums[:-1, -1], float(sums[-1, -1])
+    totals = dict(zip(CAUSES, map(float, b), strict=True))
     there = [i for i in range(len(CAUSES)) if a[i, i] > 0]
-    totals = {name: float(sums[0, i]) for i, name in enumerate(CAUSES)}
-    seconds = float(sums[0, -1])
 
     def told(places: Sequence[int]) -> dict[str, float | None]:
-        found = _solved(a[np.ix_(places, places)], b[places], square, float(a[0, 0]))
+        found = _solved(a[np.ix_(places, places)], b[places], seconds, totals["steps"])
         pairs = zip((CAUSES[i] for i in places), found, strict=True)
         return {name: max(x, error) if error * totals[name] <= UNSURE * seconds else None for name, (x, error) in pairs}
 
     each = told(there)
     if each.get("calls", 0.0) is None and totals["read"]:
         each = {**told([i for i in there if CAUSES[i] != "calls"]), "calls": 0.0}
+    laid = sum(value * totals[name] for name, value in each.items() if value is not None)
+    if laid and None not in each.values():
+        each = {name: value * seconds / laid for name, value in each.items() if value is not None}
     drawn = sum(pace["drawn"] for pace in paces) / totals["rows"] if totals["rows"] else 1.0
     return Fit(each, totals, seconds, drawn, all(pace["alone"] for pace in paces))
 

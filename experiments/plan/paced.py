@@ -42,6 +42,17 @@ class Paced:
         models = {name: told[name] for name in ("policy", "verifier") if told.get(name)}
         return cls(told["cores"], driver["wall"], driver["processor"], driver["requests"], driver["process"], models)
 
+    @classmethod
+    def merged(cls, several: Sequence[Paced]) -> Paced:
+        """Of several runs in one process, as if they were one."""
+        first, models = several[0], dict[str, list[Mapping[str, Any]]]()
+        for each in several:
+            for name, told in each.models.items():
+                models.setdefault(name, []).extend(told)
+        wall, processor = sum(each.wall for each in several), sum(each.processor for each in several)
+        requests = sum(each.requests for each in several)
+        return cls(first.cores, wall, processor, requests, first.process, models)
+
     @property
     def driver(self) -> float:
         """Seconds of the driver per request."""
@@ -53,7 +64,7 @@ class Paced:
             return self.processor
         if name not in self.models or not self.shares(name):
             return None
-        return sum(p["processor"] if p["process"] != self.process else p["sums"][0][-1] for p in self.models[name])
+        return sum(p["processor"] if p["process"] != self.process else p["sums"][-1][-1] for p in self.models[name])
 
     def shares(self, name: str) -> bool:
         """Whether the model's seconds are of a processor, which others may want too; else it has its own device."""
@@ -83,7 +94,7 @@ class Paced:
             values["prefill"] = 1 / (reading if new is None else reading * fit.totals["read"] / new)
         if not values.get("call"):
             values["call"] = self._tell(fit, name, "calls", "call") + self._beside(name, fit)
-        station: Station = make(name, Station, values)
+        station: Station = make(name, Station, {"stepwise": True, **values})
         return station
 
     def _tell(self, fit: Fit, name: str, cause: str, field: str) -> float:
@@ -93,5 +104,5 @@ class Paced:
     def _beside(self, name: str, fit: Fit) -> float:
         """Seconds of a replica's process beside its model's steps, per call: to take it in and to answer it."""
         own = [pace for pace in self.models[name] if pace["process"] != self.process and pace["alone"]]
-        beside = sum(pace["processor"] - pace["sums"][0][-1] for pace in own)
+        beside = sum(pace["processor"] - pace["sums"][-1][-1] for pace in own)
         return max(beside, 0.0) / fit.totals["calls"] if fit.totals["calls"] else 0.0

@@ -80,6 +80,19 @@ def recorded(folder: Path, setting: str = "run") -> Recorded:
     return found
 
 
+def merged(runs: Sequence[Recorded]) -> Recorded:
+    """Several as one."""
+    found = Recorded()
+    for run in runs:
+        found.scripts += run.scripts
+        found.policy += run.policy
+        found.verifier += run.verifier
+        found.seconds += run.seconds
+    paced = [run.paced for run in runs if run.paced is not None]
+    found.paced = Paced.merged(paced) if paced else None
+    return found
+
+
 def _add(found: Recorded, key: bytes, events: Sequence[Event]) -> None:
     parents, sizes = [-1], [0.0]
     phases: list[tuple[str, list[tuple[int, list[float], int]]]] = []

@@ -22,6 +22,7 @@ class Station:
         full: tokens per second of `rows` draws together.
         rows: draws at once at most; what is more waits. Without one (None), `rate` is for any number together.
         prefill: prompt tokens per second.
+        stepwise: whether draws begin with a step, and wait for it where one is under way; else at any time.
         call, draw: seconds that each request, and each draw, takes beside its tokens.
         acceptance: chance that a guessed token is right, each independent of the others; 0 for no speculation.
         guesses: tokens guessed before each check.
@@ -34,6 +35,7 @@ class Station:
     full: float | None = None
     rows: int | None = None
     prefill: float = INFINITE
+    stepwise: bool = False
     call: float = 0.0
     draw: float = 0.0
     acceptance: float = 0.0

@@ -30,7 +30,11 @@ class Did(NamedTuple):
 
 
 class Pace:
-    """Sums over steps of the products of (1, rows, read, calls, seconds): the normal equations of a line through them.
+    """Sums over steps of the products of (1, rows, read, calls, seconds), each over the step's seconds.
+
+    These are the normal equations of a line through the steps by least squares, a step's error counting the less the
+    longer it is: small steps, of which a larger pool has more, must be met as well as large ones. In the last column
+    are the totals of each, and of the seconds.
 
     Seconds are of the engine's thread where that alone computes, so that waiting for a processor which others use is
     not in them; on a device of its own, or with several threads, they are of wall time.
@@ -54,8 +58,9 @@ class Pace:
 
     def observe(self, did: Did, seconds: float) -> None:
         """A step (mutates)."""
+        seconds = max(seconds, 1e-6)  # clocks have grains
         one = np.array((1.0, did.rows, did.read, did.calls, seconds))
-        self._sums += one[:, None] * one
+        self._sums += one[:, None] * (one / seconds)
         self._drawn += did.drawn
 
     def told(self) -> dict[str, Any]:

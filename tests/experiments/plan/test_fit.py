@@ -105,8 +105,8 @@ def run_of(policy, verifier=None, **driver):
 
 def test_stations_of_a_run():
     policy, verifier = steps(2000, mixed), steps(500, verdicts)
-    policy["processor"] = policy["sums"][0][-1] + 0.5
-    verifier["processor"] = verifier["sums"][0][-1]
+    policy["processor"] = policy["sums"][-1][-1] + 0.5
+    verifier["processor"] = verifier["sums"][-1][-1]
     found = run_of(policy, verifier)
     assert (
         found.driver == pytest.approx(0.003) and found.shares("policy") and found.spent("policy") == policy["processor"]
@@ -115,7 +115,7 @@ def test_stations_of_a_run():
     assert station.step(1) == pytest.approx(TRUE["steps"] + TRUE["rows"])
     assert station.step(64) == pytest.approx(TRUE["steps"] + 64 * TRUE["rows"])
     assert 1 / station.prefill == pytest.approx(TRUE["read"], rel=1e-4)
-    beside = 0.5 / policy["sums"][0][3]
+    beside = 0.5 / policy["sums"][3][-1]
     assert station.call == pytest.approx(TRUE["calls"] + beside, rel=1e-4), "what the process does beside its steps"
     assert (station.rows, station.price) == (64, 2.5)
     judge = found.station("verifier", {})

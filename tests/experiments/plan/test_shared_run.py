@@ -18,7 +18,7 @@ def steps(make, count=1500):
         did = make(rng)
         pace.observe(did, 2e-3 + 5e-5 * did.rows + 2e-5 * did.read + 1e-4 * did.calls)
     told = pace.told()
-    return {**told, "process": 2, "processor": told["sums"][0][-1] + 1e-4 * told["sums"][0][3]}
+    return {**told, "process": 2, "processor": told["sums"][-1][-1] + 1e-4 * told["sums"][3][-1]}
 
 
 def draws(rng):

@@ -28,24 +28,23 @@ def test_steps_rows_tokens_and_calls_are_those_of_the_tallies(tmp_path):
     finally:
         engine.close()
     told = engine.pace.told()
-    totals = dict(zip((*CAUSES, "seconds"), told["sums"][0], strict=True))
+    totals = dict(zip((*CAUSES, "seconds"), (row[-1] for row in told["sums"]), strict=True))
     tallies = [answer.tally for answer in (*drawn, read)]
     assert totals["rows"] == told["drawn"] == sum(tally.generated for tally in tallies)
     assert totals["read"] == sum(tally.prefilled for tally in tallies)
     assert totals["calls"] == 5
-    assert totals["steps"] == told["sums"][0][0] >= 9
+    assert totals["steps"] >= 9
     assert told["alone"] and told["process"] == os.getpid()
     assert 0 < totals["seconds"] <= told["processor"]
 
 
-def test_sums_are_those_of_products():
+def test_sums_are_those_of_products_over_seconds():
     pace = Pace("cpu", 1)
     pace.observe(Did(3, 5, 7, 1), 0.5)
     pace.observe(Did(1, 1, 0, 0), 0.25)
     told = pace.told()
-    assert told["sums"][0] == [2, 4, 7, 1, 0.75] and told["drawn"] == 6
-    assert told["sums"][1] == [4, 10, 21, 3, 1.75]
-    assert told["sums"][4][4] == pytest.approx(0.3125)
+    assert told["sums"][4] == [2, 4, 7, 1, 0.75] and told["drawn"] == 6
+    assert told["sums"][1] == [3 / 0.5 + 1 / 0.25, 9 / 0.5 + 1 / 0.25, 21 / 0.5, 3 / 0.5, 4]
 
 
 @pytest.mark.parametrize(("device", "threads", "alone"), [("cpu", 1, True), ("cpu", 2, False), ("cuda", 1, False)])
