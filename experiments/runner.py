@@ -83,7 +83,9 @@ class Runner:
             with progress:
                 await self._all(progress)
             models = {"policy": parts.policy, "verifier": parts.verifier}
-            self.store.note("pace", await asyncio.to_thread(watch.told, models, self.store.rows))
+            told = await asyncio.to_thread(watch.told, models, self.store.rows)
+            if told["driver"]["requests"]:
+                self.store.note("pace", told)
             if (guesses := getattr(parts.policy, "guesses", None)) is not None:
                 self.store.guesses(guesses)
 

@@ -28,6 +28,7 @@ from experiments.item import cut
 from experiments.pace import cores
 from experiments.parts import Parts
 from experiments.plan import model, rates, sharing, shown
+from experiments.plan.crowding import crowding
 from experiments.plan.demand import demands
 from experiments.plan.host import Host
 from experiments.plan.paced import Paced
@@ -121,7 +122,9 @@ def show(known: Rates, rows: Sequence[Checked]) -> None:
     out = shown.console()
     for name, station in known.stations.items():
         out.print(f"{name}: {station.said}")
-    shared = f"{known.host.cores} processors shared" if known.host else "no processors shared"
+    host = known.host
+    crowd = f"{host.cores} processors shared, {host.crowding:.0%} slower while all compute" if host else ""
+    shared = crowd or "no processors shared"
     out.print(f"driver: {1000 * known.driver:.2f} ms per request; {shared}\n")
     head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "seconds of all rounds"]
     cells = [
@@ -161,11 +164,12 @@ def calibrated(settings: Mapping[str, Any], run: Recorded) -> Rates:
     assert run.paced is not None
     asked = {phase.station for script in run.scripts for phase in script.phases}
     parts, stations = _parts(settings, 1), dict[str, Station]()
+    host = _host(settings, run.paced, asked)
     for name in sorted(asked & run.paced.models.keys()):
-        stations[name] = run.station(name, {"rows": getattr(parts, name).hosting.rows})
+        stations[name] = run.station(name, {"rows": getattr(parts, name).hosting.rows}, host)
     if missing := asked - stations.keys():
         stations |= asyncio.run(_rates(settings, missing))
-    return Rates(stations, run.paced.driver, _host(settings, run.paced, asked))
+    return Rates(stations, run.paced.driver(host), host)
 
 
 def _host(settings: Mapping[str, Any], paced: Paced, asked: set[str]) -> Host | None:
@@ -175,8 +179,13 @@ def _host(settings: Mapping[str, Any], paced: Paced, asked: set[str]) -> Host | 
     for name in asked & paced.models.keys() - {*on}:
         remedy = f"add {name}.threads=1: of a model that computes with several threads no processor's share is known"
         raise ConfigError("overrides", settings["overrides"], remedy)
-    host: Host = make("host", Host, {"cores": settings["host"]["cores"] or cores()})
-    return replace(host, stations=(*on, "driver"))
+    given = {name: value for name, value in settings["host"].items() if value is not None}
+    host: Host = make("host", Host, {"cores": cores(), **given, "stations": (*on, "driver")})
+    if "crowding" in given or "policy" not in on:
+        return host
+    parts = [_parts(settings, 1) for _ in range(host.cores)]
+    crowd = crowding([each.policy for each in parts], parts[0].task, parts[0].step)
+    return replace(host, crowding=asyncio.run(crowd))
 
 
 async def _rates(settings: Mapping[str, Any], names: set[str]) -> dict[str, Station]:
@@ -205,13 +214,13 @@ def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> Recorded:
             store,
             items,
             [item.id for item in items],
-            settings["search"],
+            settings["method"],
             settings["concurrency"],
             lambda _: store.begin(run),
         )
         asyncio.run(runner(Progress(len(items), file=nowhere)))
         if failed := [row.error for row in store.rows.values() if row.error]:
-            raise ConfigError("search", settings["search"], f"{len(failed)} problems failed ({failed[0]})")
+            raise ConfigError("method", settings["method"], f"{len(failed)} problems failed ({failed[0]})")
     return recorded(folder)
 
 
@@ -238,8 +247,10 @@ def foretold(
     outcomes = [Fleet(stations=fleet, host=host).run(work, concurrency=concurrency, seed=seed) for seed in range(SEEDS)]
     middle = sorted(outcomes, key=lambda outcome: outcome.wall)[SEEDS // 2]
     spent: dict[str, tuple[float | None, float]] = {"wall": (run.paced.wall, middle.wall)}
+    alone = sum(middle.pools[name].tally.busy for name in (host.stations if host else ()))
+    slower = sum(shared.used for shared in middle.hosts) / alone if alone else 1.0
     for name, pool in middle.pools.items():
-        spent[name] = (run.paced.spent(name), pool.tally.busy)
+        spent[name] = (run.paced.spent(name), pool.tally.busy * slower)
     hour = 3600.0 * count
     chance, even = (hour / wall for wall in expected)
     return Checked(replicas, hour / run.paced.wall, chance, even, hour / middle.wall, load, walls, spent)

@@ -20,6 +20,9 @@ class Host:
 
     Attributes:
         cores: processors of a machine.
+        crowding: by what share a processor is slower while all of them compute than while one does: they share caches
+            and memory, and may be two halves of one. In between it is taken as even. The times of the stations are
+            those of a processor that computes alone.
         replicas: machines, over which the replicas of each station are dealt out in turn; the driver is on the first.
             None leaves their number to the plan.
         price: of one per hour.
@@ -27,6 +30,7 @@ class Host:
     """
 
     cores: int
+    crowding: float = 0.0
     replicas: int | None = 1
     price: float = 0.0
     stations: Sequence[str] = ("policy", "verifier", "grader", "driver")
@@ -35,22 +39,33 @@ class Host:
         for name in ("cores", "replicas"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(name, value, "give a whole number of at least 1")
-        if not self.price >= 0:
-            raise ConfigError("price", self.price, "give a number of at least 0")
+        for name in ("crowding", "price"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(name, getattr(self, name), "give a number of at least 0")
+
+    def slower(self, working: float) -> float:
+        """How many times as long as alone a processor takes for anything while so many compute."""
+        others = (min(max(working, 1), self.cores) - 1) / (self.cores - 1) if self.cores > 1 else 0.0
+        return 1 + self.crowding * others
+
+    def speed(self, working: float) -> float:
+        """Of a program of that many: its part of the processors, at the speed they have then."""
+        return min(self.cores / max(working, 1), 1.0) / self.slower(working)
 
 
 class Shared:
     """A machine in simulated time.
 
-    Its own time is what a program gets that is always at work: it passes as the clock's does while there is a
-    processor for each program, and slower beyond that. So programs plan in its time as if each were alone.
+    Its own time is what a program gets that is always at work: it passes as the clock's does for one program, and
+    slower for more than there are processors, or where these crowd each other. So programs plan in its time as if each
+    were alone.
 
     Attributes:
         used: seconds of its processors at work, added up, as of the latest `settle`.
     """
 
-    def __init__(self, clock: Clock, cores: int):
-        self._clock, self._cores = clock, cores
+    def __init__(self, clock: Clock, host: Host):
+        self._clock, self._host = clock, host
         self._events: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = self._version = self._working = 0
         self._passed = self._at = 0.0  # of its own time, up to when on the clock
@@ -80,14 +95,13 @@ class Shared:
     def settle(self) -> None:
         """Counts what was done up to now."""
         now = self._clock.now
-        passed = (now - self._at) * self._speed
-        self.used += passed * self._working
-        self._passed, self._at = self._passed + passed, now
+        self.used += (now - self._at) * min(self._working, self._host.cores)
+        self._passed, self._at = self.now, now
 
     def _work(self, more: int) -> None:
         self.settle()
         self._working += more
-        speed = min(self._cores / self._working, 1.0) if self._working else 1.0
+        speed = self._host.speed(self._working)
         if speed != self._speed:
             self._speed = speed
             self._announce()

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.build import make
 from experiments.plan.fit import Fit, fitted
+from experiments.plan.host import Host
 from experiments.plan.station import Station
 from search.errors import ConfigError
 
@@ -53,10 +54,9 @@ class Paced:
         requests = sum(each.requests for each in several)
         return cls(first.cores, wall, processor, requests, first.process, models)
 
-    @property
-    def driver(self) -> float:
-        """Seconds of the driver per request."""
-        return self.processor / self.requests
+    def driver(self, host: Host | None = None) -> float:
+        """Seconds of the driver per request; on a host, of a processor that computes alone."""
+        return self.processor / self.requests / self.crowded("driver", host)
 
     def spent(self, name: str) -> float | None:
         """Seconds of processors that a station took; None where it is not told."""
@@ -70,10 +70,22 @@ class Paced:
         """Whether the model's seconds are of a processor, which others may want too; else it has its own device."""
         return all(pace["alone"] for pace in self.models[name])
 
-    def station(self, name: str, given: Mapping[str, Any], new: float | None = None) -> Station:
+    def crowded(self, name: str, host: Host | None) -> float:
+        """How many times as long as alone the run's processors took for a station, for what else they had to do."""
+        if host is None or name not in host.stations:
+            return 1.0
+        spent = {other: self.spent(other) or 0.0 for other in ("driver", *self.models)}
+        replicas = len(self.models.get(name, ())) or 1
+        beside = sum(spent.values()) - spent[name] / replicas
+        return host.slower(1 + beside / self.wall)
+
+    def station(
+        self, name: str, given: Mapping[str, Any], host: Host | None = None, new: float | None = None
+    ) -> Station:
         """Of one replica; what is `given` is not read off the run. Raises ConfigError for what the run cannot tell.
 
         Args:
+            host: on which its times are those of a processor that computes alone.
             new: prompt tokens of the run that no cache held, as the problems' trees tell. A verifier reads its own
                 tokens, which may be others; its time is laid to those of the tree. None where they are the same.
         """
@@ -81,19 +93,19 @@ class Paced:
         if not fit.totals["steps"]:
             raise ConfigError(f"{name}.rate", None, "the run asked it nothing: give its rates, or another run")
         values = {key: value for key, value in given.items() if value is not None}
-        rows = int(values.setdefault("rows", ROWS))
+        rows, slower = int(values.setdefault("rows", ROWS)), self.crowded(name, host)
         if "rate" not in values:
-            step = self._tell(fit, name, "steps", "rate") / fit.drawn
-            row = self._tell(fit, name, "rows", "full") / fit.drawn
+            step = self._tell(fit, name, "steps", "rate") / fit.drawn / slower
+            row = self._tell(fit, name, "rows", "full") / fit.drawn / slower
             values["rate"] = 1 / (step + row)
             values["full"] = min(max(rows / (step + row * rows), values["rate"]), values["rate"] * rows)
         if "prefill" not in values:
-            reading = self._tell(fit, name, "read", "prefill")
+            reading = self._tell(fit, name, "read", "prefill") / slower
             if not reading:
                 raise ConfigError(f"{name}.prefill", None, "the run read no prompt: give prompt tokens per second")
             values["prefill"] = 1 / (reading if new is None else reading * fit.totals["read"] / new)
         if not values.get("call"):
-            values["call"] = self._tell(fit, name, "calls", "call") + self._beside(name, fit)
+            values["call"] = (self._tell(fit, name, "calls", "call") + self._beside(name, fit)) / slower
         station: Station = make(name, Station, {"stepwise": True, **values})
         return station
 

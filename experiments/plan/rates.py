@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from experiments.item import Item, Task
@@ -25,14 +25,12 @@ async def drawing(policy: Policy, task: Task, sampling: Sampling, rows: Sequence
     no cache held) / `prefill`: five unknowns for many trials, found by least squares on relative errors. Raises
     ConfigError for what the trials do not tell.
     """
-    renders, items = _renders(policy), task.items()
     number, lines, times = 0, [], []
     short = replace(sampling, max_tokens=max(sampling.max_tokens // 8, 1))
     for repeat in range(repeats + 1):
         for count in rows:
             for each, how, long in itertools.product({1, min(count, 16)}, (short, sampling), (1, LONG)):
-                asked = [_told(items[(number + i) % len(items)], number + i, long) for i in range(-(-count // each))]
-                chosen = [Prefix(renders.prompt([{"role": "user", "content": text}])) for text in asked]
+                chosen = prompts(policy, task, range(number, number + -(-count // each)), long)
                 number += count
                 seeds = [tuple(range(number + i * each, number + (i + 1) * each)) for i in range(len(chosen))]
                 requests = [Request(prompt, how, drawn) for prompt, drawn in zip(chosen, seeds, strict=True)]
@@ -76,6 +74,13 @@ async def judging(verifier: Verifier, policy: Policy, task: Task, repeats: int) 
 async def _step(policy: Policy, prompt: Segment, seed: int) -> Prefix:
     (reply,) = await policy.sample([Request(Prefix(prompt), Sampling(max_tokens=24), (seed,))])
     return Prefix(prompt, (reply.segments[0],))
+
+
+def prompts(policy: Policy, task: Task, numbers: Iterable[int], long: int = 1) -> list[Prefix]:
+    """Of so many questions that no cache holds."""
+    renders, items = _renders(policy), task.items()
+    asked = [_told(items[number % len(items)], number, long) for number in numbers]
+    return [Prefix(renders.prompt([{"role": "user", "content": text}])) for text in asked]
 
 
 def _told(item: Item, number: int, long: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plan.demand import demands
+from experiments.plan.host import Host
 from experiments.plan.paced import Paced
 from experiments.plan.script import Ask, Phase, Script
 from experiments.plan.station import Station
@@ -52,12 +53,14 @@ class Recorded:
         """Tokens per second of the verifier."""
         return self.verifier.read / self.verifier.seconds if self.verifier.seconds else None
 
-    def station(self, name: str, given: Mapping[str, Any]) -> Station:
+    def station(self, name: str, given: Mapping[str, Any], host: Host | None = None) -> Station:
         """As `Paced.station`, for the tokens of the scripts."""
         assert self.paced is not None
         if (demand := demands(self.scripts).get(name)) is None:
-            return self.paced.station(name, given)
-        return self.paced.station(name, given, len(self.scripts) * demand.waves * demand.reads)
+            return self.paced.station(name, given, host)
+        asks = sum(len(phase.asks) for script in self.scripts for phase in script.phases)
+        part = self.paced.requests / asks  # a run that was resumed tells of its latest start
+        return self.paced.station(name, given, host, part * len(self.scripts) * demand.waves * demand.reads)
 
     @property
     def hits(self) -> float | None:

@@ -65,8 +65,9 @@ class Question:
         seed = _positive(settings, "seed", int, least=0)
         scripts = run.scripts if run else make("work", Work, settings["work"]).scripts(SAMPLE, seed)
         notes = [f"work of {len(scripts)} problems of {settings['run']}"] if run else []
-        stations = _stations(settings, run, notes)
-        seconds = _seconds(settings, run, notes)
+        host = _host(settings, run, notes)
+        stations = _stations(settings, run, host, notes)
+        seconds = _seconds(settings, run, host, notes)
         scripts = [_with(script, stations) for script in scripts]
         if "verifier" in stations and stations["verifier"].rate < INFINITE:
             scripts = stepped(scripts, "verifier")
@@ -84,7 +85,7 @@ class Question:
             utilisation=_share(settings, "utilisation"),
             waiting=_share(settings, "waiting"),
             hits={} if hits is None else {"policy": float(hits)},
-            host=_host(settings, run, notes),
+            host=host,
             simulate=bool(settings["simulate"]),
             seed=seed,
             notes=notes,
@@ -96,9 +97,11 @@ class Question:
         return question
 
 
-def _stations(settings: Mapping[str, Any], run: Recorded | None, notes: list[str]) -> dict[str, Station]:
+def _stations(
+    settings: Mapping[str, Any], run: Recorded | None, host: Host | None, notes: list[str]
+) -> dict[str, Station]:
     found = {}
-    if (policy := _paced("policy", settings, run, notes)) is None:
+    if (policy := _paced("policy", settings, run, host, notes)) is None:
         given = _plain(settings["policy"])
         if "rate" not in given:
             if run is None or run.rate is None:
@@ -111,7 +114,7 @@ def _stations(settings: Mapping[str, Any], run: Recorded | None, notes: list[str
             notes.append(f"policy.prefill: {given['prefill']:,.0f} tokens/s, taken as ten times the drawing")
         policy = make("policy", Station, given)
     found["policy"] = policy
-    if (verifier := _paced("verifier", settings, run, notes)) is not None:
+    if (verifier := _paced("verifier", settings, run, host, notes)) is not None:
         found["verifier"] = verifier
     else:
         given = _plain(settings["verifier"])
@@ -134,22 +137,26 @@ def _stations(settings: Mapping[str, Any], run: Recorded | None, notes: list[str
     return found
 
 
-def _paced(name: str, settings: Mapping[str, Any], run: Recorded | None, notes: list[str]) -> Station | None:
+def _paced(
+    name: str, settings: Mapping[str, Any], run: Recorded | None, host: Host | None, notes: list[str]
+) -> Station | None:
     """A station whose pace the run tells; None where it does not, or all rates are given."""
     if run is None or run.paced is None or name not in run.paced.models or settings[name].get("rate") is not None:
         return None
-    station = run.station(name, _plain(settings[name]))
+    station = run.station(name, _plain(settings[name]), host)
     notes.append(f"{name}: {station.said}, of the run's steps")
     return station
 
 
-def _seconds(settings: Mapping[str, Any], run: Recorded | None, notes: list[str]) -> dict[str, float]:
+def _seconds(
+    settings: Mapping[str, Any], run: Recorded | None, host: Host | None, notes: list[str]
+) -> dict[str, float]:
     """Of the driver per request, and of the grader per problem."""
     found = {name: settings[name]["seconds"] for name in ("grader", "driver")}
     if found["driver"] is None:
-        found["driver"] = run.paced.driver if run and run.paced else DRIVER
+        found["driver"] = run.paced.driver(host) if run and run.paced else DRIVER
         if run and run.paced:
-            notes.append(f"driver: {1000 * run.paced.driver:.2f} ms per request, of the run")
+            notes.append(f"driver: {1000 * found['driver']:.2f} ms per request, of the run")
     for name, value in found.items():
         if not isinstance(value, int | float) or not value >= 0:
             raise ConfigError(f"{name}.seconds", value, "give a number of at least 0")

@@ -1,6 +1,6 @@
 """Formulas for stations whose replicas share the processors of a host.
 
-A program that works while k of its machine do, itself among them, gets min(1, cores / k) of a processor. What it gets
+A program that works while k of its machine do, itself among them, has the speed `Host.speed`(k). What it gets
 on average follows from how many work beside it, and that from how slow they all are; both are found by turns until
 they agree, so that processors are never more than busy. Beyond that nothing is new: each station is slower by its
 factor, and the formulas of `experiments.plan.model` tell how many are at work. That is what is not exact: a problem
@@ -123,7 +123,7 @@ def _at_random(stations: Stations, host: Host, needs: Needs, rate: float, hits: 
 
 def _speeds(most: int, host: Host) -> Array:
     """Of a program where 0, 1 ... of its machine work."""
-    return host.cores / np.maximum(np.arange(most), host.cores)
+    return np.array([host.speed(working) for working in range(most)])
 
 
 def opened(stations: Stations, needs: Needs, rate: float, hits: Hits, host: Host | None = None) -> Expected:
@@ -136,7 +136,7 @@ def opened(stations: Stations, needs: Needs, rate: float, hits: Hits, host: Host
     expected = model.opened(slowed(stations, found), needs, rate, hits)
     there = programs(host, asked)
     got = sum(count * expected.stations[name].busy / found[name] for name, count in there.items())
-    used = got / host.cores
+    used = got * host.slower(got) / host.cores
     whole = Busy(used, got, math.nan, math.nan, used)
     return replace(expected, stations={**expected.stations, "host": whole})
 
@@ -145,7 +145,7 @@ def limit(stations: Stations, needs: Needs, hits: Hits, host: Host | None = None
     """As `model.limit`, with the host."""
     found = model.limit(stations, needs, hits)
     if host is not None and (spent := processor(stations, needs, hits, host)):
-        found["host"] = (host.replicas or 1) * host.cores / spent
+        found["host"] = (host.replicas or 1) * host.cores / (spent * host.slower(host.cores))
     return found
 
 
@@ -157,6 +157,6 @@ def bound(stations: Stations, needs: Needs, concurrency: int, hits: Hits, host: 
 
 
 def processor(stations: Stations, needs: Needs, hits: Hits, host: Host) -> float:
-    """Seconds of a processor that a problem takes at least: with all rows of the replicas at work."""
+    """Seconds of a processor that a problem takes at least: alone on it, with all rows of the replicas at work."""
     shared = [(stations[name], demand, hits.get(name)) for name, demand in needs.items() if name in host.stations]
     return sum(demand.waves * demand.seconds(station, model.MOST, found) for station, demand, found in shared)

@@ -107,7 +107,7 @@ class _Run:
     ):
         self._clock, rng, host = Clock(), random.Random(seed), fleet.host
         self._cores = host.cores if host else 0
-        self._hosts = [Shared(self._clock, host.cores) for _ in range(host.replicas or 1)] if host else []
+        self._hosts = [Shared(self._clock, host) for _ in range(host.replicas or 1)] if host else []
         self._pools = {
             name: Simulated(
                 self._clock,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from experiments.plan.fit import fitted, relative
+from experiments.plan.host import Host
 from experiments.plan.paced import Paced
 from policies.engine.pace import Did, Pace
 from search.errors import ConfigError
@@ -108,9 +109,8 @@ def test_stations_of_a_run():
     policy["processor"] = policy["sums"][-1][-1] + 0.5
     verifier["processor"] = verifier["sums"][-1][-1]
     found = run_of(policy, verifier)
-    assert (
-        found.driver == pytest.approx(0.003) and found.shares("policy") and found.spent("policy") == policy["processor"]
-    )
+    assert found.driver() == pytest.approx(0.003) and found.shares("policy")
+    assert found.spent("policy") == policy["processor"]
     station = found.station("policy", {"rows": 64, "price": 2.5})
     assert station.step(1) == pytest.approx(TRUE["steps"] + TRUE["rows"])
     assert station.step(64) == pytest.approx(TRUE["steps"] + 64 * TRUE["rows"])
@@ -120,6 +120,18 @@ def test_stations_of_a_run():
     assert (station.rows, station.price) == (64, 2.5)
     judge = found.station("verifier", {})
     assert judge.step(1) == pytest.approx(judge.step(100)) == pytest.approx(TRUE["steps"])
+
+
+def test_times_are_those_of_a_processor_that_computes_alone():
+    """The driver took 3 of 10 seconds and the policy 9: each was crowded for as long as the other was at work."""
+    policy = steps(2000, mixed)
+    policy["processor"] = 9.0
+    found, host = run_of(policy), Host(cores=2, crowding=0.5, stations=("policy", "driver"))
+    assert found.driver(host) == pytest.approx(0.003 / (1 + 0.5 * 0.9))
+    crowded, alone = found.station("policy", {}), found.station("policy", {}, host)
+    assert crowded.step(30) / alone.step(30) == pytest.approx(1 + 0.5 * 0.3)
+    assert alone.prefill / crowded.prefill == pytest.approx(1 + 0.5 * 0.3)
+    assert crowded.call / alone.call == pytest.approx(1 + 0.5 * 0.3)
 
 
 def test_what_is_given_needs_not_be_told():

@@ -44,6 +44,15 @@ def test_jobs_share_processors_evenly(cores, wanted):
     assert ends([job(1.0), job(3.0), job(3.0, 0.0)], cores) == pytest.approx(wanted)
 
 
+def test_processors_that_all_compute_are_slower():
+    crowded = Host(cores=2, crowding=0.5)
+    assert [crowded.speed(n) for n in (1, 2, 4)] == pytest.approx([1, 1 / 1.5, 0.5 / 1.5])
+    assert Host(cores=3, crowding=0.5).speed(2) == pytest.approx(1 / 1.25), "half way"
+    outcome = Fleet(stations={"policy": MANY}, host=crowded, routing="least").run([job(1.0), job(3.0)])
+    assert outcome.ends == pytest.approx([1.5, 3.5]), "both at 2/3, then one alone"
+    assert outcome.hosts[0].used == pytest.approx(2 * 1.5 + 2)
+
+
 def test_who_comes_later_makes_the_others_slower_from_then_on():
     # alone until 1; both half as fast: the second, of 1, ends at 3; the first has 1 left then and ends at 4
     assert ends([job(3.0), job(1.0)], 1, arrivals=[0.0, 1.0]) == pytest.approx([3.0, 4.0])
@@ -104,14 +113,18 @@ def cycles(count, rounds, **seconds):
     return found
 
 
-def test_a_full_host_does_what_its_processors_can():
+@pytest.mark.parametrize("crowding", [0.0, 0.25])
+def test_a_full_host_does_what_its_processors_can(crowding):
     """The utilisation law: four programs that are always busy, on two processors."""
     setting, work = fleet_of(2, policy=2, verifier=1, driver=1), cycles(400, 5, driver=1.0, policy=2.0, verifier=1.0)
+    setting["host"] = Host(cores=2, crowding=crowding)
     outcome = Fleet(**setting).run(work, concurrency=40)
     needs = demands(work)
     most = sharing.limit(setting["stations"], needs, {}, setting["host"])
     assert min(most, key=most.get) == "host"
-    assert most["host"] == pytest.approx(2 / sum(demand.waves * demand.longest for demand in needs.values()))
+    assert most["host"] == pytest.approx(
+        2 / (1 + crowding) / sum(demand.waves * demand.longest for demand in needs.values())
+    )
     assert outcome.rate == pytest.approx(most["host"], rel=0.03)
     assert outcome.busy("host") == pytest.approx(1.0, abs=0.02)
     assert sharing.throughputs(setting["stations"], needs, 40, {}, host=setting["host"])[-1] == pytest.approx(

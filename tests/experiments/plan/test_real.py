@@ -24,8 +24,8 @@ def test_a_real_run_takes_as_long_as_foretold(replicas, tmp_path):
     """The replicas wait instead of computing, so that what else this machine does matters little."""
     paced = [f"+policy.{name}={value}" for name, value in STATION.items()]
     settings = {
-        "task": "toy",
-        "search": "beam",
+        "set": "toy",
+        "method": "beam",
         "seed": 0,
         "limit": 40,
         "concurrency": 8,
@@ -54,7 +54,7 @@ def test_a_real_run_takes_as_long_as_foretold(replicas, tmp_path):
 @pytest.mark.skipif(os.environ.get("TREEWISE_FULL") != "1", reason="runs for a minute: TREEWISE_FULL=1")
 def test_models_that_share_this_machine_take_as_long_as_foretold(capsys):
     """On a machine that does nothing else; the reference models, a driver and a verifier on all its processors."""
-    assert main(["check", "search=beam", "limit=300", "rounds=1", "--format", "json"]) == 0
+    assert main(["check", "method=beam", "limit=300", "rounds=1", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["host"]["cores"] == os.cpu_count()
     for run in found["runs"]:
