@@ -152,7 +152,7 @@ def show(known: Rates, rows: Sequence[Checked]) -> None:
 def _parts(settings: Mapping[str, Any], replicas: int) -> Parts:
     """Of a run over `replicas`."""
     pool = ["pool=local", f"pool.replicas={replicas}", f"pool.verifier.replicas={settings['verifiers']}"]
-    asked = [f"task={settings['task']}", f"search={settings['search']}", f"seed={settings['seed']}", "trace=events"]
+    asked = [f"task={settings['set']}", f"search={settings['method']}", f"seed={settings['seed']}", "trace=events"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         composed = compose("config", overrides=[*asked, *pool, *settings["overrides"]])
