@@ -102,8 +102,9 @@ def machines(question: Question, needs: Mapping[str, Demand], counted: dict[str,
     Programs that share processors are slower than alone: of those whose number is not given there are so many (in
     `counted`, mutates) that they keep to it all the same.
     """
-    if (host := question.host) is None:
+    if (given := question.host) is None:
         return None
+    host = given
     spent = (question.rate or 0.0) / 3600 * sharing.processor(question.fleet(counted), needs, question.hits, host)
     host = replace(host, replicas=host.replicas or max(math.ceil(spent / host.cores / question.utilisation - 1e-9), 1))
     if question.rate is None:
@@ -112,7 +113,7 @@ def machines(question: Question, needs: Mapping[str, Demand], counted: dict[str,
         loads = sharing.opened(question.fleet(counted), needs, question.rate / 3600, question.hits, host).stations
         over = {name for name, load in loads.items() if load.utilisation > question.utilisation + 1e-9}
         short = [name for name in over & {*host.stations} if question.stations[name].replicas is None]
-        if "host" in over and question.host.replicas is None:
+        if "host" in over and given.replicas is None:
             host = replace(host, replicas=(host.replicas or 1) + 1)
         elif not short or ("host" in over and loads["host"].utilisation > FULL):
             break

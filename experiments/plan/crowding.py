@@ -14,7 +14,7 @@ from experiments.item import Task
 from experiments.plan.rates import prompts
 from search.types import Request, Sampling
 
-PROMPTS, DRAWS, TOKENS, ROUNDS = 8, 8, 32, 8  # of each round
+PROMPTS, DRAWS, TOKENS, ROUNDS = 8, 8, 32, 20  # of each round
 
 
 async def crowding(pools: Sequence[Any], task: Task, sampling: Sampling) -> float:

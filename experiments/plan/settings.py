@@ -154,9 +154,10 @@ def _seconds(
     """Of the driver per request, and of the grader per problem."""
     found = {name: settings[name]["seconds"] for name in ("grader", "driver")}
     if found["driver"] is None:
-        found["driver"] = run.paced.driver(host) if run and run.paced else DRIVER
+        found["driver"] = DRIVER
         if run and run.paced:
-            notes.append(f"driver: {1000 * found['driver']:.2f} ms per request, of the run")
+            found["driver"] = each = run.paced.driver(host)
+            notes.append(f"driver: {1000 * each:.2f} ms per request, of the run")
     for name, value in found.items():
         if not isinstance(value, int | float) or not value >= 0:
             raise ConfigError(f"{name}.seconds", value, "give a number of at least 0")
