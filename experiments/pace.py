@@ -33,7 +33,8 @@ class Watch:
         self._wall, self._processor = time.perf_counter(), time.process_time()
 
     def told(self, parts: Mapping[str, Any], rows: Mapping[Any, Row]) -> dict[str, Any]:
-        """Plain values: `cores` of this machine, the driver's seconds and requests, and what each replica tells.
+        """Plain values: `cores` of this machine, the driver's seconds and requests, those that requests were away
+        at the replicas of pools, and what each replica tells.
 
         Where models run in the driver's process, their steps are not the driver's seconds.
         """
@@ -44,7 +45,9 @@ class Watch:
         new = [row.cost for key, row in rows.items() if key not in self._known]
         requests = sum(cost.policy_calls + cost.passes for cost in new)
         driver = {"processor": processor, "wall": wall, "requests": requests, "process": os.getpid()}
-        return {"cores": cores(), "driver": driver, **paces}
+        pools = {name: part.counters for name, part in parts.items() if isinstance(part, Pooled)}
+        away = {name: {"seconds": each.away, "items": each.items} for name, each in pools.items()}
+        return {"cores": cores(), "driver": driver, "away": away, **paces}
 
 
 def cores() -> int:

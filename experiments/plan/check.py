@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -50,12 +52,12 @@ class Checked:
 
     Attributes:
         replicas: of the policy.
-        measured: problems per hour, of the run that is in the middle of all rounds.
+        measured: problems per hour, the median of all rounds.
         walls: seconds of each round.
         chance, even: by the formulas, replicas getting what chance gives them or sharing evenly.
         simulated: by the simulation.
         load: runnable programs on this machine when it began, beside processors (`os.getloadavg`).
-        spent: seconds of processors by station, measured and simulated; the wall times too.
+        spent: seconds of processors by station, of the run next to the median and simulated; the wall times too.
     """
 
     replicas: int
@@ -232,8 +234,9 @@ def foretold(
     several: Sequence[tuple[Recorded, float]],
 ) -> Checked:
     """Runs of `work` over `replicas`, with the load before each, beside what is foretold of them."""
-    taken = sorted((run.paced.wall, place) for place, (run, _) in enumerate(several) if run.paced is not None)
-    (run, load), walls = several[taken[len(taken) // 2][1]], [run.paced.wall for run, _ in several if run.paced]
+    walls = [run.paced.wall for run, _ in several if run.paced is not None]
+    wall = statistics.median(walls)
+    run, load = min(several, key=lambda each: abs(each[0].paced.wall - wall) if each[0].paced else math.inf)
     assert run.paced is not None
     fleet = {"driver": Station(rate=1, full=1, rows=1, replicas=1)}
     fleet |= {name: replace(station, replicas=settings["verifiers"]) for name, station in known.stations.items()}
@@ -253,4 +256,4 @@ def foretold(
         spent[name] = (run.paced.spent(name), pool.tally.busy * slower)
     hour = 3600.0 * count
     chance, even = (hour / wall for wall in expected)
-    return Checked(replicas, hour / run.paced.wall, chance, even, hour / middle.wall, load, walls, spent)
+    return Checked(replicas, hour / wall, chance, even, hour / middle.wall, load, walls, spent)

@@ -34,6 +34,7 @@ Hits = Mapping[str, float]  # by station, share of prompt tokens found in a cach
 Array = np.ndarray[Any, np.dtype[np.float64]]
 MOST = 10_000  # waves at a replica that are looked at
 TINY = 1e-12
+WAY = "on the way"  # stands for a station at which nobody waits for another
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Expected:
 
 def opened(stations: Mapping[str, Station], needs: Mapping[str, Demand], rate: float, hits: Hits) -> Expected:
     """`rate` problems per second come at random; every station has its number of replicas."""
-    found, seconds = {}, 0.0
+    found, seconds = {}, on_the_way(stations, needs)
     for name, demand in needs.items():
         station = stations[name]
         found[name] = loaded(station, demand, rate * demand.waves / (station.replicas or 1), hits.get(name))
@@ -128,6 +129,11 @@ def throughputs(
     return [math.exp(whole[n - 1] - whole[n]) for n in range(1, most + 1)]
 
 
+def on_the_way(stations: Mapping[str, Station], needs: Mapping[str, Demand]) -> float:
+    """Seconds of a problem in which its requests are on the way to replicas and back."""
+    return sum(demand.waves * stations[name].way for name, demand in needs.items())
+
+
 def functions(
     stations: Mapping[str, Station], needs: Mapping[str, Demand], most: int, hits: Hits, even: bool
 ) -> dict[str, tuple[Array, int]]:
@@ -141,6 +147,8 @@ def functions(
         times = times / (np.minimum(counts, replicas) if even else replicas)
         if times.all():
             found[name] = np.concatenate([np.zeros(1), np.cumsum(np.log(times))]), 1 if even else replicas
+    if way := on_the_way(stations, needs):
+        found[WAY] = np.concatenate([np.zeros(1), np.cumsum(np.log(way / np.arange(1, most + 1)))]), 1
     return found
 
 
@@ -176,6 +184,7 @@ def wall(rates: Sequence[float], problems: int) -> float:
 def bound(stations: Mapping[str, Station], needs: Mapping[str, Demand], concurrency: int, hits: Hits) -> float:
     """Problems per second that `concurrency` in work cannot exceed: asymptotic bounds (Denning and Buzen 1978)."""
     alone = sum(demand.waves * demand.seconds(stations[name], 1, hits.get(name)) for name, demand in needs.items())
+    alone += on_the_way(stations, needs)
     return min(concurrency / alone, *limit(stations, needs, hits).values())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.build import make
@@ -25,6 +25,7 @@ class Paced:
         processor: seconds of the driver's.
         requests: of policies and verifiers.
         models: what each replica told, by station; those that do not tell are not there.
+        away: seconds that requests were with replicas and on the way, added up, and how many; of pools.
     """
 
     cores: int
@@ -33,6 +34,7 @@ class Paced:
     requests: int
     process: int
     models: Mapping[str, Sequence[Mapping[str, Any]]]
+    away: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Paced | None:
@@ -41,7 +43,15 @@ class Paced:
         if not driver["requests"]:
             return None
         models = {name: told[name] for name in ("policy", "verifier") if told.get(name)}
-        return cls(told["cores"], driver["wall"], driver["processor"], driver["requests"], driver["process"], models)
+        return cls(
+            told["cores"],
+            driver["wall"],
+            driver["processor"],
+            driver["requests"],
+            driver["process"],
+            models,
+            told["away"],
+        )
 
     @classmethod
     def merged(cls, several: Sequence[Paced]) -> Paced:
@@ -52,7 +62,12 @@ class Paced:
                 models.setdefault(name, []).extend(told)
         wall, processor = sum(each.wall for each in several), sum(each.processor for each in several)
         requests = sum(each.requests for each in several)
-        return cls(first.cores, wall, processor, requests, first.process, models)
+        away: dict[str, dict[str, float]] = {}
+        for each in several:
+            for name, seconds in each.away.items():
+                known = away.setdefault(name, dict.fromkeys(seconds, 0.0))
+                away[name] = {what: known[what] + value for what, value in seconds.items()}
+        return cls(first.cores, wall, processor, requests, first.process, models, away)
 
     def driver(self, host: Host | None = None) -> float:
         """Seconds of the driver per request; on a host, of a processor that computes alone."""
@@ -106,12 +121,21 @@ class Paced:
             values["prefill"] = 1 / (reading if new is None else reading * fit.totals["read"] / new)
         if not values.get("call"):
             values["call"] = (self._tell(fit, name, "calls", "call") + self._beside(name, fit)) / slower
+        values.setdefault("way", self._way(name, fit))
         station: Station = make(name, Station, {"stepwise": True, **values})
         return station
 
     def _tell(self, fit: Fit, name: str, cause: str, field: str) -> float:
         remedy = f"give {name}.{field}, or a run with more problems, of other kinds, or more of them in work"
         return fit.told(cause, f"{name}.{field}", remedy)
+
+    def _way(self, name: str, fit: Fit) -> float:
+        """Seconds of a request between pool and model, without those in which a process worked on it."""
+        away = self.away.get(name, {"items": 0})
+        if not away["items"]:
+            return 0.0
+        inside = sum(pace["inside"] for pace in self.models[name])
+        return max((away["seconds"] - inside) / away["items"] - self._beside(name, fit), 0.0)
 
     def _beside(self, name: str, fit: Fit) -> float:
         """Seconds of a replica's process beside its model's steps, per call: to take it in and to answer it."""

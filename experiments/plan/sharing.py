@@ -77,7 +77,7 @@ def _in_work(stations: Stations, host: Host, needs: Needs, count: int, hits: Hit
     marked: dict[str, list[Array]] = {}
     for name, (logarithms, many) in model.functions(stations, needs, count, hits, even).items():
         one, here = np.exp(logarithms) * scale, programs(host, stations).get(name, 0)
-        most = stations[name].replicas or 1 if even else 1
+        most = (stations[name].replicas or 1) if even and here else 1
         shared = _marks(one, [math.ceil(min(n, most) / machines) if here else 0 for n in range(count + 1)])
         marked[name] = [shared] if even else [shared] * here + [_marks(one, [0] * (count + 1))] * (many - here)
     found = {}

@@ -182,7 +182,10 @@ class Simulated:
             self.counters.items += 1
             self.waits.whole.append(now - job.item.since)
             self._out(job)
-            job.item.answered()
+            if self.station.way:
+                self.clock.at(now + self.station.way, job.item.answered)
+            else:
+                job.item.answered()
         self._pump(slot.number)
 
     def _left(self, slot: Slot, group: list[Job]) -> None:

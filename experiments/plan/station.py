@@ -24,6 +24,7 @@ class Station:
         prefill: prompt tokens per second.
         stepwise: whether draws begin with a step, and wait for it where one is under way; else at any time.
         call, draw: seconds that each request, and each draw, takes beside its tokens.
+        way: seconds that a request is on its way there and back, in which nobody works on it.
         acceptance: chance that a guessed token is right, each independent of the others; 0 for no speculation.
         guesses: tokens guessed before each check.
         draft: seconds for one guessed token over those of a token drawn alone.
@@ -38,6 +39,7 @@ class Station:
     stepwise: bool = False
     call: float = 0.0
     draw: float = 0.0
+    way: float = 0.0
     acceptance: float = 0.0
     guesses: int = 0
     draft: float = 0.0
@@ -48,7 +50,7 @@ class Station:
         for name in ("rate", "full", "prefill"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(name, value, "give a positive number of tokens per second")
-        for name in ("call", "draw", "draft", "price", "guesses"):
+        for name in ("call", "draw", "way", "draft", "price", "guesses"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), "give a number of at least 0")
         for name in ("rows", "replicas"):
@@ -79,7 +81,8 @@ class Station:
     def said(self) -> str:
         """Its times, for people."""
         parts = [f"{1000 * self.fixed:.2f} ms per step", f"{1000 * self.row:.3f} per row", f"{1000 / self.prefill:.4f}"]
-        return f"{', '.join(parts)} per prompt token, {1000 * self.call:.2f} per request"
+        way = f", {1000 * self.way:.1f} ms on the way" if self.way else ""
+        return f"{', '.join(parts)} per prompt token, {1000 * self.call:.2f} per request{way}"
 
     @property
     def per_check(self) -> float:

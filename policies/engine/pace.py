@@ -21,12 +21,14 @@ class Did(NamedTuple):
         drawn: tokens of theirs, of which speculation gives a row more than one.
         read: prompt tokens computed.
         calls: that had come in since the step before.
+        inside: seconds that calls which it answered had been there, added up.
     """
 
     rows: int = 0
     drawn: int = 0
     read: int = 0
     calls: int = 0
+    inside: float = 0.0
 
 
 class Pace:
@@ -47,7 +49,7 @@ class Pace:
         self.alone = device == "cpu" and (torch.get_num_threads() if threads is None else threads) == 1
         self._clock: Callable[[], float] = time.thread_time if self.alone else time.perf_counter
         self._sums = np.zeros((len(CAUSES) + 1,) * 2)
-        self._drawn = 0
+        self._drawn, self._inside = 0, 0.0
         self._since: float | None = None  # the process's seconds when the first step began
 
     def clock(self) -> float:
@@ -62,13 +64,15 @@ class Pace:
         one = np.array((1.0, did.rows, did.read, did.calls, seconds))
         self._sums += one[:, None] * (one / seconds)
         self._drawn += did.drawn
+        self._inside += did.inside
 
     def told(self) -> dict[str, Any]:
-        """Plain values: `sums`, `drawn`, `alone`, and of the whole process its id and its processor seconds since the
-        first step began."""
+        """Plain values: `sums`, `drawn`, `inside`, `alone`; of the whole process its id, and its processor seconds
+        since the first step began."""
         return {
             "sums": self._sums.tolist(),
             "drawn": self._drawn,
+            "inside": self._inside,
             "alone": self.alone,
             "process": os.getpid(),
             "processor": 0.0 if self._since is None else time.process_time() - self._since,

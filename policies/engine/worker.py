@@ -34,7 +34,7 @@ class Worker:
         self._schedule = scheduler()
         self._calls: set[Call] = set()
         self._done: list[tuple[asyncio.Future[Any], Any]] = []
-        self._came = 0  # calls since the latest step
+        self._came, self._inside = 0, 0.0  # since the latest step: calls, and seconds that those answered were here
 
     @property
     def idle(self) -> bool:
@@ -44,6 +44,9 @@ class Worker:
         calls = [call for call in calls if not call.future.done()]  # cancelled on the way
         self._calls.update(calls)
         self._came += len(calls)
+        now = time.perf_counter()
+        for call in calls:
+            call.since = now
         self._schedule.waiting.extend(calls)
 
     def cancel(self, call: Call) -> None:
@@ -130,8 +133,9 @@ class Worker:
         done = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
         self._answer([job for job in done if job.call.targets])
         self._answer([job for job in done if not job.call.targets])
-        came, self._came = self._came, 0
-        return Did(len(rows), drawn, read, came)
+        did = Did(len(rows), drawn, read, self._came, self._inside)
+        self._came, self._inside = 0, 0.0
+        return did
 
     def _begin(self, computed: Computed | None) -> tuple[list[Row], torch.Tensor]:
         """All rows that get a token now, those that list tokens last, and the states [N, H] they get it from.
@@ -260,6 +264,7 @@ class Worker:
 
     def _complete(self, call: Call, result: Any) -> None:
         self._calls.discard(call)
+        self._inside += time.perf_counter() - call.since
         self._done.append((call.future, result))
 
     def _answer(self, jobs: list[Prefill]) -> None:

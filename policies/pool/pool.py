@@ -215,7 +215,9 @@ class Pool:
             slot.done(group, time.monotonic())
         if why:
             self._keeper.replace(slot, why)
-        if error is not None:
+        if error is None:
+            self.counters.away += (time.monotonic() - began) * len(group)
+        else:
             self.counters.lost_seconds += time.monotonic() - began
             for job in group:
                 if not job.future.done():

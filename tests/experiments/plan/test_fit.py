@@ -134,6 +134,20 @@ def test_times_are_those_of_a_processor_that_computes_alone():
     assert crowded.call / alone.call == pytest.approx(1 + 0.5 * 0.3)
 
 
+def test_requests_are_on_their_way_for_what_is_left():
+    """Of 1,000 requests 50 ms away each, 30 were with the model; its process took 2 more to take them in."""
+    policy = {**steps(2000, mixed), "inside": 30.0}
+    calls = policy["sums"][3][-1]
+    policy["processor"] = policy["sums"][-1][-1] + 0.002 * calls
+    told = {"processor": 3.0, "wall": 100.0, "requests": 1000, "process": 0}
+    found = Paced.of(
+        {"cores": 2, "driver": told, "away": {"policy": {"seconds": 50.0, "items": 1000}}, "policy": [policy]}
+    )
+    assert found.station("policy", {}).way == pytest.approx(0.05 - 0.03 - 0.002)
+    twice = Paced.merged([found, found])
+    assert twice.station("policy", {}).way == pytest.approx(0.018) and twice.driver() == found.driver()
+
+
 def test_what_is_given_needs_not_be_told():
     policy = steps(500, lambda rng: Did(4, 4, 0, 0))
     found = run_of(policy)

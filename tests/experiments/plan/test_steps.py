@@ -80,3 +80,18 @@ def test_formulas_for_steps_are_near_the_simulation(concurrency):
 
 def _whole(asks):
     return tuple(Ask(ask.node, tuple(max(round(length), 1) for length in ask.lengths)) for ask in asks)
+
+
+def test_requests_on_their_way_wait_for_nobody():
+    """A second there and back for each wave; with many problems in work others are solved meanwhile."""
+    near = Station(rate=1, full=1, rows=1)
+    far = Station(rate=1, full=1, rows=1, way=1.0)
+    work = [Script(f"{i}".encode(), (-1,), (0,), [Phase("policy", (Ask(0, (0.5,)),))] * 3) for i in range(50)]
+    alone, later = (Fleet(stations={"policy": each}).run(work, concurrency=1).wall for each in (near, far))
+    assert (alone, later) == (pytest.approx(75), pytest.approx(75 + 150))
+    assert Fleet(stations={"policy": far}).run(work, concurrency=10).wall == pytest.approx(75, rel=0.05)
+    for concurrency, wanted in ((1, 225), (10, 77)):
+        rates = model.throughputs({"policy": far}, demands(work), concurrency, {})
+        assert model.wall(rates, len(work)) == pytest.approx(wanted, rel=0.06)
+    assert model.opened({"policy": far}, demands(work), 0.01, {}).seconds == pytest.approx(4.5, rel=0.05)
+    assert model.bound({"policy": far}, demands(work), 1, {}) == pytest.approx(1 / 4.5)
