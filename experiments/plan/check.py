@@ -255,5 +255,5 @@ def foretold(
     for name, pool in middle.pools.items():
         spent[name] = (run.paced.spent(name), pool.tally.busy * slower)
     hour = 3600.0 * count
-    chance, even = (hour / wall for wall in expected)
+    chance, even = (hour / seconds for seconds in expected)
     return Checked(replicas, hour / wall, chance, even, hour / middle.wall, load, walls, spent)

@@ -50,7 +50,7 @@ class Paced:
             driver["requests"],
             driver["process"],
             models,
-            told["away"],
+            told.get("away", {}),
         )
 
     @classmethod
