@@ -34,7 +34,7 @@ class Embedded(Hosts):
 
     Attributes:
         model: folder with config.json, safetensors, tokenizer.json and a chat template.
-        dtype: float32 (the default; on CPUs also the fastest up to about 8 rows), bfloat16, float16 or float64.
+        dtype: float32 (the default, on CPUs also the fastest: it has kernels), bfloat16, float16 or float64.
         device: "cpu", "cuda", "cuda:1", ...
         memory: for keys and values, such as "512MB"; full, it forgets the least recently used prefixes.
         threads: of torch's operators (per process, best set before other work); None leaves torch's choice.

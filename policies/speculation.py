@@ -15,13 +15,14 @@ import torch
 from policies.engine import load
 from policies.engine.bandit import Bandit
 from policies.engine.drafters import Drafter, NGram, Recycle
-from policies.engine.governor import Governor
+from policies.engine.governor import Cost, Governor
 from policies.engine.growth import DEPTH
 from policies.engine.load import Model
 from policies.engine.shadow import DraftModel, fits
 from policies.engine.shape import optimal
 from policies.engine.speculate import Speculation
 from policies.engine.told import Told
+from policies.engine.trial import paces
 from search.errors import ConfigError
 from search.types import Request
 
@@ -106,7 +107,13 @@ def build(
     shape = optimal(wanted.profile, wanted.guesses, DEPTH) if wanted.profile else None
     # one thread on the CPU: its own time, which other processes do not stretch
     alone = model.device == "cpu" and (threads or torch.get_num_threads()) == 1
-    return Speculation(made, governor, clock=time.thread_time if alone else time.perf_counter, shape=shape)
+    clock = time.thread_time if alone else time.perf_counter
+    governor.cost.begin(paces(model, clock))
+    if len(made) == 1 and isinstance(made[0], DraftModel):
+        small = Cost()
+        small.begin(paces(made[0].model, clock))
+        governor.guess = small.fixed, small.token
+    return Speculation(made, governor, clock=clock, shape=shape)
 
 
 def tell(guessing: Speculation | None, request: Request, guesses: Sequence[Sequence[int]]) -> None:

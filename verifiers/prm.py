@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -89,16 +90,16 @@ class Calibration:
         return bool(self.regret or self.ending)
 
 
-class Both(torch.nn.Module):
-    """The score head's two logits and, behind them, those of a language-model head tied to the embeddings."""
+@dataclass(frozen=True)
+class Both:
+    """The score head's two logits and, behind them, those of a language-model head."""
 
-    def __init__(self, score: torch.nn.Module, embeddings: torch.Tensor):
-        super().__init__()
-        self.score, self.embeddings = score, embeddings
+    score: Callable[[torch.Tensor], torch.Tensor]
+    words: Callable[[torch.Tensor], torch.Tensor]
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """[N, H] to [N, 2 + V]."""
-        return torch.cat((self.score(hidden), hidden @ self.embeddings.T), -1)
+        return torch.cat((self.score(hidden), self.words(hidden)), -1)
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class PRM(Reading):
             return model
         if not load.settings(path).get("tie_word_embeddings"):
             raise ConfigError("model", str(path), "its calibration weighs regret, which needs tied word embeddings")
-        embeddings = model.whole.get_input_embeddings().weight.detach()
-        return replace(model, head=Both(model.head, embeddings))
+        words = load.product(model.whole, model.whole.get_input_embeddings().weight)  # the head is tied to them
+        return replace(model, head=Both(model.head, words))
 
     async def _values(self, layout: Layout, known: int) -> tuple[tuple[tuple[Line, ...], ...], Outputs | None]:
         # a segment without ids (cut at once) is read where the one before it ended

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from policies.engine.load import Model, headed_model, language_model
+from policies.engine.load import Model, headed_model, language_model, product
 from policies.vocabulary import Vocabulary
 from search.errors import ConfigError, VerifierError
 
@@ -67,13 +67,8 @@ class Labels:
         """Raises ConfigError for a label that is not one token of this model."""
         ids = self.ids(vocabulary)
         whole = model.whole.get_output_embeddings()
-        rows = torch.nn.Linear(whole.weight.shape[1], len(ids), bias=getattr(whole, "bias", None) is not None)
-        rows = rows.to(device=whole.weight.device, dtype=whole.weight.dtype)
-        with torch.no_grad():
-            rows.weight.copy_(whole.weight[ids])
-            if rows.bias is not None:
-                rows.bias.copy_(whole.bias[ids])
-        return replace(model, head=rows.eval())
+        bias = getattr(whole, "bias", None)
+        return replace(model, head=product(model.whole, whole.weight[ids], None if bias is None else bias[ids]))
 
     def probabilities(self, outputs: torch.Tensor) -> list[float]:
         found: list[float] = outputs.double().softmax(-1)[:, : len(self.good)].sum(-1).clamp(0, 1).tolist()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from torch.nn.functional import linear
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from policies.engine import load
@@ -113,7 +114,7 @@ class PRM(Served, prm.PRM):
         embeddings = load.tensors(path, "model.embed_tokens.").get("model.embed_tokens.weight")
         if embeddings is None or not load.settings(path).get("tie_word_embeddings"):
             raise ConfigError("model", str(path), "its calibration weighs regret, which needs tied word embeddings")
-        return self._hidden(path, ["score."], prm.Both(score.eval(), embeddings.float()))
+        return self._hidden(path, ["score."], prm.Both(score.eval(), partial(linear, weight=embeddings.float())))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from experiments.benchmarks import beside_vllm, parts, shapes
 from experiments.benchmarks.figure import Figure, measured
@@ -24,6 +26,9 @@ from policies.embedded import Embedded
 from policies.engine.calls import Call
 from policies.engine.kv import KV
 from policies.engine.load import language_model
+from policies.engine.native.backbone import Native
+from policies.engine.native.draws import draw
+from policies.engine.sampler import sample
 from policies.engine.schedule import Scheduler
 from policies.engine.worker import Worker
 from search.algorithms.beam import Beam
@@ -62,9 +67,22 @@ async def compare_decoding(model: str, rows: int, tokens: int, repeats: int) -> 
     return ratios[1:]
 
 
+def _shown(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same, by a name in torch's profiler."""
+
+    def recorded(*arguments: Any) -> Any:
+        with record_function(name):
+            return function(*arguments)
+
+    return recorded
+
+
 def torch_share(rows: int, steps: int) -> tuple[float, str]:
-    """Of the time of engine steps, what torch's operators take by its own profiler; and the largest of them."""
+    """Of the time of engine steps, what torch's operators and the kernels take by its profiler; the largest of them."""
     model = language_model(Path(MODEL), "float32", "cpu")
+    if isinstance(model.backbone, Native):
+        mine, theirs = model.backbone._kernels, model.head._kernels  # type: ignore[attr-defined]
+        mine.forward, theirs.multiply = _shown(mine.forward, "forward"), _shown(theirs.multiply, "head")
     kv = KV(model.layers, model.heads, model.width, 40_000, model.dtype)
     worker = Worker(model, kv, lambda: Scheduler(kv, rows, 2048))
     loop = asyncio.new_event_loop()
@@ -76,7 +94,10 @@ def torch_share(rows: int, steps: int) -> tuple[float, str]:
     with torch.inference_mode():
         for _ in range(8):
             worker.step()
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
+        with (
+            profile(activities=[ProfilerActivity.CPU]) as seen,
+            patch(f"{sample.__module__}.draw", _shown(draw, "draw")),
+        ):
             began = time.perf_counter()
             for _ in range(steps):
                 worker.step()

@@ -87,9 +87,11 @@ class Bandit(Governor):
 
     def wanted(self, rows: int) -> bool:
         """As the governor; sets `deepest` (mutates)."""
-        self.now += 1
+        self.now, self.watching = self.now + 1, True
         if not self.cost.fixed:
             return self.forced
+        if size_class(rows) not in self._bandits and self.hopeless(rows):
+            return False
         self.deepest = self._bandits.setdefault(size_class(rows), Arms()).choose()
         self.trial = self.deepest > 0  # how deep is decided: prices do not count
         return self.deepest > 0

@@ -2,10 +2,11 @@
 
 It knows neither text nor steps, neither searches nor budgets, nor where a model comes from.
 
-What is guaranteed: the tokens of a draw are a function of the prompt, the seed and the sampling numbers, up to
-rounding: a batch of other size or an evicted prefix makes the model's logits differ in their last bits, and a token
-changes only where two candidates are closer than that (see `sampler`). Order, identity and number of draws never
-depend on the schedule. A prompt token is computed once as long as its slot is not evicted, whoever asks for it.
+What is guaranteed: the tokens of a draw are a function of the prompt, the seed and the sampling numbers. To the last
+bit, log-probabilities too, where the kernels compute (`native.backbone`); elsewhere up to rounding: a batch of other
+size or an evicted prefix makes the model's logits differ in their last bits, and a token changes only where two
+candidates are closer than that (see `sampler`). Order, identity and number of draws never depend on the schedule. A
+prompt token is computed once as long as its slot is not evicted, whoever asks for it.
 
 Life of a call: `sample` or `read` puts it in the inbox with all calls of the same turn of the event loop; the worker
 thread admits it (`schedule`), computes prompt chunks and rows together (`forward`), draws one token per row

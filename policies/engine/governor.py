@@ -7,19 +7,22 @@ the model cannot keep a draft alive that slows the engine down.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from policies.engine.growth import DEPTH
 
 PAYS = 1.05  # a draft must bring this many times the tokens per second of none
 HOPE = 1.1  # what drafts must bring at fewer rows to be tried at more
+HOPED = 0.9  # of guesses are right, at best: where even that would not pay, none are tried
 ENOUGH = 5  # passes after which a way of working is known
 SETTLING = 2  # passes after a change of ways that are slower for it and do not count
 BURST = 6  # passes of a trial
 COLD = 4  # forwards at the start that say nothing about the next
 OUTLIER = 2.0  # what takes so many times as long as expected was disturbed, and counts as that
 SHAPE = 0.02
-GLANCE = 8  # of so many passes without a draft one is looked at
+GLANCE = 8  # of so many passes without a draft one is looked at; even keeping accounts has its price
+REST = 64  # passes at a number of rows at which guesses are hopeless, until that is looked at again
 AGAIN = (512, 1 << 15)  # passes after which drafts that did not pay are tried again, at first and at most
 DOUBT = (64, 1 << 12)  # the same of no drafts where drafts pay: a trial is cheap, and a first impression may be wrong
 STALE = 0.2  # what is left of old experience when a trial begins: the two ways are compared as they are now
@@ -29,13 +32,22 @@ STALE = 0.2  # what is left of old experience when a trial begins: the two ways 
 class Cost:
     """Seconds of a forward by its tokens, c0 + c1 * tokens: least squares with forgetting.
 
-    A weak belief that a token adds `SHAPE` of the fixed cost stands in where all forwards are of one size.
+    A weak belief that a token adds `shape` of the fixed cost stands in where all forwards are of one size.
     """
 
     fixed: float = 0.0
     token: float = 0.0
+    shape: float = SHAPE
     _cold: int = COLD
     _sums: tuple[float, float, float, float, float] = (0.0,) * 5  # of weights, n, n n, t, n t
+
+    def begin(self, measured: Sequence[tuple[int, float]]) -> None:
+        """Forwards of several sizes, (tokens, seconds), tried before any other (mutates)."""
+        self._cold = 0
+        for tokens, seconds in measured:
+            self._learn(tokens, seconds)
+        if len(measured) > 1:
+            self.shape = self.token / self.fixed
 
     def observe(self, tokens: int, seconds: float) -> None:
         """One forward (mutates)."""
@@ -44,14 +56,18 @@ class Cost:
             return
         if self.fixed:
             seconds = min(seconds, OUTLIER * (self.fixed + self.token * tokens))
-        base = self.fixed or seconds / (1 + SHAPE * tokens)
+        self._learn(tokens, seconds)
+
+    def _learn(self, tokens: int, seconds: float) -> None:
+        base = self.fixed or seconds / (1 + self.shape * tokens)
         w, n, nn, t, nt = (0.98 * total for total in self._sums)
-        for weight, size, took in ((1.0, tokens, seconds), (0.02, 0, base), (0.02, 50, base * (1 + SHAPE * 50))):
+        believed = ((0.02, 0, base), (0.02, 50, base * (1 + self.shape * 50)))
+        for weight, size, took in ((1.0, tokens, seconds), *believed):
             w, n, nn = w + weight, n + weight * size, nn + weight * size * size
             t, nt = t + weight * took, nt + weight * size * took
         self._sums = w, n, nn, t, nt
         token = (w * nt - n * t) / (w * nn - n * n)
-        self.fixed = max((t - token * n) / w, 0.2 * seconds)
+        self.fixed = max((t - token * n) / w, 0.05 * seconds)
         self.token = max(token, 0.002 * self.fixed)  # a slope that noise made negative would ask for endless drafts
 
 
@@ -98,6 +114,8 @@ class Governor:
         cost: of forwards.
         trial: whether this pass is one to learn from: prices, which may be out of date, do not count.
         deepest: guesses after one another in this pass, at most.
+        guess: seconds that guessers take for one level at least: in any case, and for each row.
+        watching: whether this pass is one to keep accounts of.
     """
 
     forced: bool = False
@@ -105,17 +123,22 @@ class Governor:
     trial: bool = False
     deepest: int = DEPTH
     now: int = 0
+    guess: tuple[float, float] = (0.0, 0.0)
+    watching: bool = True
+    _resting: dict[int, int] = field(default_factory=dict)  # by rows: the pass until which guesses are hopeless
     _rates: dict[tuple[int, bool], Rate] = field(default_factory=dict)
     _levels: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def wanted(self, rows: int) -> bool:
         """Whether this pass, of so many running rows, should have a draft (mutates the count of passes)."""
-        self.now, self.trial = self.now + 1, False
+        self.now, self.trial, self.watching = self.now + 1, False, True
         if self.forced:
             return True
         if not self.cost.fixed:
             return False
         on, off = self._rate(rows, True), self._rate(rows, False)
+        if on.tries < 1 and self.hopeless(rows):
+            return False
         if off.tries >= ENOUGH and on.tries < 1 and (smaller := self._smaller(rows)) is not None and smaller < HOPE:
             return False  # it pays less the more rows there are
         if on.tries < ENOUGH or off.tries < ENOUGH:
@@ -129,7 +152,25 @@ class Governor:
             worse.fade()
         worse.left -= 1
         self.trial = worse.left >= 0
+        if better is off and not self.trial and self.now % GLANCE and off.last == self.now - 1:
+            off.streak, off.last, self.watching = off.streak + 1, self.now, False
         return (worse if self.trial else better) is on
+
+    def hopeless(self, rows: int) -> bool:
+        """Whether even chains of guesses that are right in `HOPED` of the cases would not pay (mutates)."""
+        if self.now < self._resting.get(rows, 0):
+            self.watching = False
+            return True
+        fixed, token, level = self.cost.fixed, self.cost.token, self.guess[0] + self.guess[1] * rows
+        drawn, best, right = 1.0, 0.0, 1.0
+        for depth in range(1, DEPTH + 1):
+            right *= HOPED
+            drawn += right
+            best = max(best, drawn / (fixed + level * depth + token * rows * (1 + depth)))
+        if best * (fixed + token * rows) > PAYS:
+            return False
+        self._resting[rows] = self.now + REST
+        return True
 
     def _smaller(self, rows: int) -> float | None:
         """Tokens per second with drafts over those without, at the next smaller number of rows that is known."""
@@ -149,10 +190,9 @@ class Governor:
 
         It took `seconds` in all, of these `guessing` for the guesses.
         """
-        rate = self._rate(rows, drafted)
-        if not (drafted or self.trial) and self.now % GLANCE and rate.tries >= ENOUGH and rate.last == self.now - 1:
-            rate.streak, rate.last = rate.streak + 1, self.now  # all as usual: even keeping accounts has its price
+        if not self.watching:
             return
+        rate = self._rate(rows, drafted)
         self.cost.observe(nodes + others, seconds - guessing)
         own = seconds - self.cost.token * others
         if rows and own > 0:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 FREE, LENT, HELD = 0, 1, 2
+LINE = 64  # bytes
 
 
 class Edge:
@@ -70,7 +71,10 @@ class KV:
         # zeros, not empty: padded reads are masked, but 0 * nan would still be nan
         if device == "cpu":
             # numpy's zeros are pages that the system maps when they are first written; torch writes them all now
-            self.data = torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+            size = math.prod(shape) * dtype.itemsize
+            lent = np.zeros(size + LINE, np.uint8)
+            begin = -lent.ctypes.data % LINE  # a vector that lies across two lines of the cache is read twice as slowly
+            self.data = torch.from_numpy(lent[begin : begin + size]).view(dtype).view(shape)
         else:
             self.data = torch.zeros(shape, dtype=dtype, device=device)
         self.slots = slots

@@ -3,7 +3,8 @@
 At the sizes that run well on a CPU, a third of the time of the modules of `transformers` goes to small operators and
 dispatch: here query, key and value are one product, as are gate and up, and tokens stay packed as [N, ...]. Measured
 without attention on 64 tokens of a 1M-parameter model: 20 % less in float32, 45 % less in bfloat16. Other backbones
-run as `transformers` has them; the check at start-up (`trial`) compares either with the model's own attention.
+run as `transformers` has them; the check at start-up (`trial`) compares either with the model's own attention. In
+float32 and float64 on a CPU the kernels take over (`native.backbone`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import embedding, rms_norm
-from torch.nn.functional import silu
+from torch.nn.functional import linear, silu
 
 from policies.engine.attention import Plan
 from policies.engine.attention import packed as attend
-from policies.engine.packed import Matrix
 
 STATIC = ("default", "linear", "llama3", "yarn")  # kinds of rotary positions that do not depend on the length
 TABLE = 1 << 20  # numbers in the tables of rotary positions at most; beyond, they are computed in every forward
@@ -51,17 +51,12 @@ def suits(backbone: Any) -> bool:
 
 
 class Lean:
-    """Stands in for a backbone of `KINDS`; shares its weights, which become views of the joined ones.
+    """Stands in for a backbone of `KINDS`; shares its weights, which become views of the joined ones."""
 
-    With `packed` they are also held as `policies.engine.packed` has them.
-    """
-
-    def __init__(self, backbone: Any, packed: bool = False):
+    def __init__(self, backbone: Any):
         self._embed, self._rotary, self._norm = backbone.embed_tokens.weight, backbone.rotary_emb, backbone.norm.weight
         self._eps = backbone.config.rms_norm_eps
         self._layers = [_layer(layer) for layer in backbone.layers]
-        pairs = [((w.qkv, w.qkv_bias), (w.out, w.out_bias), (w.gate_up, None), (w.down, None)) for w in self._layers]
-        self._matrices = [[Matrix(*pair, packed=packed) for pair in layer] for layer in pairs]
         first = backbone.layers[0].self_attn
         self._width, self._queries = first.head_dim, backbone.config.num_attention_heads
         self.config = backbone.config
@@ -80,16 +75,16 @@ class Lean:
         else:
             cos, sin = (table.index_select(0, position_ids[0]) for table in self._table)
         count, half, queries = x.shape[0], self._width // 2, self._queries
-        for i, (w, (qkv, out, gate_up, down)) in enumerate(zip(self._layers, self._matrices, strict=True)):
-            parts = qkv(_normed(x, w.norm, self._eps)).view(count, -1, self._width)
+        for i, w in enumerate(self._layers):
+            parts = linear(_normed(x, w.norm, self._eps), w.qkv, w.qkv_bias).view(count, -1, self._width)
             shared = (parts.shape[1] - queries) // 2
             turned = parts[:, : queries + shared]
             torch.addcmul(turned * cos, torch.roll(turned, half, -1), sin, out=turned)
             query, new = parts.split_with_sizes((queries, 2 * shared), 1)
             seen = attend(plan, i, query, new, w.scale, w.window)
-            x = out(seen.reshape(count, -1)).add_(x)
-            gate, up = gate_up(_normed(x, w.norm2, self._eps)).chunk(2, -1)
-            x = down(silu(gate).mul_(up)).add_(x)
+            x = linear(seen.reshape(count, -1), w.out, w.out_bias).add_(x)
+            gate, up = linear(_normed(x, w.norm2, self._eps), w.gate_up).chunk(2, -1)
+            x = linear(silu(gate).mul_(up), w.down).add_(x)
         return SimpleNamespace(last_hidden_state=_normed(x, self._norm, self._eps)[None])
 
     def _turns(self, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,7 +112,8 @@ def _layer(layer: Any) -> Layer:
         norm2=layer.post_attention_layernorm.weight,
         gate_up=_joined("weight", mlp.gate_proj, mlp.up_proj),
         down=mlp.down_proj.weight,
-        window=getattr(attention, "sliding_window", None) or 0,
+        # Qwen2 says it by layer, Mistral for all of them
+        window=getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)) or 0,
         scale=attention.scaling,
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -15,12 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch.nn.functional import linear
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from policies.engine.attention import NAME
 from policies.engine.lean import Lean, suits
-from policies.engine.packed import Matrix, pays
+from policies.engine.native.backbone import Native, Product, kernels
+from policies.engine.native.backbone import suits as fits
 from search.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -127,14 +130,18 @@ def size_in_bytes(memory: str | int) -> int:
     return total
 
 
-def language_model(path: Path, dtype: str, device: str, lean: bool = True) -> Model:
-    """A decoder-only model with its language model head; `lean` runs those that `lean.suits` by that forward."""
-    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean)
+def language_model(path: Path, dtype: str, device: str, lean: bool = True, native: bool = True) -> Model:
+    """A decoder-only model with its language model head.
+
+    Those that `lean.suits` run by that forward, unless `lean` is false, and if the kernels suit them by these, unless
+    `native` is false.
+    """
+    return causal(_pretrained(AutoModelForCausalLM, path, dtype, device), dtype, device, lean, native)
 
 
-def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+def causal(full: PreTrainedModel, dtype: str, device: str, lean: bool = True, native: bool = True) -> Model:
     """A decoder-only model that `transformers` made with this package's attention, as the engine wants it."""
-    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean)
+    return _model(full.base_model, full.get_output_embeddings(), full, dtype, device, lean, native)
 
 
 def scoring_model(path: Path, dtype: str, device: str) -> Model:
@@ -209,14 +216,21 @@ def _pretrained(loader: Any, path: Path, dtype: str, device: str) -> PreTrainedM
     return model.to(device).eval()
 
 
-def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device: str, lean: bool = True) -> Model:
+def _model(
+    backbone: Any,
+    head: Any,
+    whole: PreTrainedModel,
+    dtype: str,
+    device: str,
+    lean: bool = True,
+    native: bool = True,
+) -> Model:
     config = backbone.config
     queries = config.num_attention_heads
-    packed = lean and pays(whole)
-    if type(head) is torch.nn.Linear:  # without the module's own Python around it
-        head = Matrix(head.weight, head.bias, packed)
+    if lean:
+        backbone, head = _lean(backbone, head, whole, native)
     return Model(
-        backbone=Lean(backbone, packed) if lean and suits(backbone) else backbone,
+        backbone=backbone,
         head=head,
         layers=config.num_hidden_layers,
         heads=getattr(config, "num_key_value_heads", None) or queries,
@@ -227,6 +241,42 @@ def _model(backbone: Any, head: Any, whole: PreTrainedModel, dtype: str, device:
         device=device,
         whole=whole,
     )
+
+
+def _lean(backbone: Any, head: Any, whole: PreTrainedModel, native: bool) -> tuple[Any, Any]:
+    """The same in fewer operators, or by the kernels, as far as they suit."""
+    found = kernels(whole) if native else None
+    make = partial(product, whole, native=native)
+    if suits(backbone):
+        backbone = Lean(backbone)
+        if found and fits(backbone, found):
+            backbone = Native(backbone, found)
+    if type(head) is torch.nn.Linear:  # without the module's own Python around it
+        head = make(head.weight, head.bias)
+    elif isinstance(head, torch.nn.Sequential):
+        head = Steps([make(m.weight, m.bias) if isinstance(m, torch.nn.Linear) else m for m in head])
+    return backbone, head
+
+
+def product(
+    whole: PreTrainedModel, weight: torch.Tensor, bias: torch.Tensor | None = None, native: bool = True
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """x [N, in] to weight x + bias [N, out], in the way that suits a model."""
+    if native and (found := kernels(whole)):
+        return Product(found, weight.detach(), bias)
+    return partial(linear, weight=weight, bias=bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Functions of a tensor one after the other."""
+
+    functions: Sequence[Callable[[torch.Tensor], torch.Tensor]]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        for function in self.functions:
+            x = function(x)
+        return x
 
 
 @contextmanager

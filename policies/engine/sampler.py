@@ -3,8 +3,9 @@
 token = argmax over v of (logits_v / T + G(seed, position, v)), over the tokens left by top-k, then top-p, is an exact
 draw from the softmax (Gumbel 1954; Maddison et al. 2014, "A* sampling"). G comes from a counter-based hash
 (splitmix64: Steele, Lea and Flood 2014) in 64-bit integers, so it does not depend on batch, order, thread or device.
-The logits do in their last bits, since matrix products of other shapes round otherwise: a draw can change only
-where the two best sums differ by less than that (about 1e-6 in float32).
+Nor do the logits where the kernels compute them (`native.backbone`). Torch's matrix products of other shapes round
+otherwise in the last bits: there a draw can change only where the two best sums differ by less than that (about 1e-6 in
+float32).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from policies.engine.native.draws import draw
 from search.errors import PolicyError
 
 VERSION = "gumbel-splitmix64-2"  # part of fingerprints: change it whenever a seed would give other tokens
@@ -104,18 +106,29 @@ def sample(logits: torch.Tensor, numbers: Numbers) -> Sampled:
     """
     logits = logits.float()
     greedy = numbers.temperature == 0
-    if not greedy.all():
-        heat = np.where(greedy, 1.0, numbers.temperature)
-        logits = logits / torch.from_numpy(heat.astype(np.float32)).to(logits.device)[:, None]
-        cut = np.flatnonzero(~greedy & ((numbers.top_k > 0) | (numbers.top_p < 1)))
-        if len(cut):
-            top_k = torch.from_numpy(numbers.top_k[cut]).to(logits.device)
-            top_p = torch.from_numpy(numbers.top_p[cut]).to(logits.device)
-            if len(cut) == len(greedy):
-                logits = truncate(logits, top_k, top_p)
-            else:
-                rows = torch.from_numpy(cut).to(logits.device)
-                logits = logits.index_copy(0, rows, truncate(logits[rows], top_k, top_p))
+    cut = np.flatnonzero(~greedy & ((numbers.top_k > 0) | (numbers.top_p < 1)))
+    heat = numbers.temperature.astype(np.float32)
+    if len(cut):
+        rows = torch.from_numpy(cut).to(logits.device)
+        top_k = torch.from_numpy(numbers.top_k[cut]).to(logits.device)
+        top_p = torch.from_numpy(numbers.top_p[cut]).to(logits.device)
+        scaled = logits[rows] / torch.from_numpy(heat[cut]).to(logits.device)[:, None]
+        logits = logits.index_copy(0, rows, truncate(scaled, top_k, top_p))
+        heat[cut] = 1.0
+    tokens, logprobs = draw(logits, numbers.seeds, numbers.positions, heat) or _race(logits, numbers, heat)
+    if not np.isfinite(logprobs).all():
+        raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")
+    return Sampled(tokens, np.where(greedy, 0.0, np.minimum(logprobs, 0.0)))
+
+
+def _race(logits: torch.Tensor, numbers: Numbers, heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and log-probabilities as `native.draws.draw` has them, by torch's operators on any device."""
+    greedy = heat == 0
+    if greedy.all():
+        share = torch.softmax(logits, -1)
+        tokens = logits.argmax(-1)
+    else:
+        logits = logits / torch.from_numpy(np.where(greedy, np.float32(1), heat)).to(logits.device)[:, None]
         share = torch.softmax(logits, -1)
         # the first arrival in a race at these rates is the largest sum of logit and Gumbel noise, for one log less
         times = arrivals(numbers.seeds, numbers.positions, logits.shape[-1], logits.device)
@@ -123,14 +136,8 @@ def sample(logits: torch.Tensor, numbers: Numbers) -> Sampled:
         if greedy.any():  # not by `share`, in which logits that differ may round to the same
             rows = torch.from_numpy(np.flatnonzero(greedy)).to(logits.device)
             tokens[rows] = logits[rows].argmax(-1)
-    else:
-        share = torch.softmax(logits, -1)
-        tokens = logits.argmax(-1)
-    chosen = share.gather(-1, tokens[:, None])[:, 0].log_()
-    logprobs = chosen.double().cpu().numpy()
-    if not np.isfinite(logprobs).all():
-        raise PolicyError("the model's logits are not finite: the weights are broken or overflow in this dtype")
-    return Sampled(tokens.cpu().numpy(), np.where(greedy, 0.0, np.minimum(logprobs, 0.0)))
+    logprobs = share.gather(-1, tokens[:, None])[:, 0].log_().double()
+    return tokens.cpu().numpy(), logprobs.cpu().numpy()
 
 
 def likeliest(logits: torch.Tensor, top: int, among: int) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:

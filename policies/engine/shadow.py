@@ -19,7 +19,8 @@ from policies.engine.drafters import KEPT, Context, Guesses
 from policies.engine.growth import DEPTH
 from policies.engine.lean import Lean, _normed
 from policies.engine.load import Model
-from policies.engine.narrow import Narrow, suits
+from policies.engine.native.backbone import Native
+from policies.engine.native.lines import NativeLines
 from policies.engine.schedule import Row, Scheduler
 
 
@@ -118,9 +119,10 @@ class DraftModel:
     learns: Literal["none", "path", "all"] = "none"
 
     def __init__(self, model: Model, lines: int, context: int, vocabulary: int):
-        self._vocabulary = min(vocabulary, model.vocabulary)
+        self.model, self._vocabulary = model, min(vocabulary, model.vocabulary)
         self._context = context
-        self._lines: Lines | Narrow = (Narrow if suits(model) else Lines)(model, lines, context)
+        native = isinstance(model.backbone, Native)
+        self._lines: Lines | NativeLines = (NativeLines if native else Lines)(model, lines, context)
         self._known = np.full((lines, context), -1, np.int64)  # the tokens of each line
         self._valid = np.zeros(lines, np.int64)  # how many of them have their keys and values
         self._size = np.zeros(lines, np.int64)  # tokens of the row, drawn ones included

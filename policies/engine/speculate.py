@@ -4,8 +4,9 @@ the guesses that are what the target itself draws.
 The sampler's noise is a function of (seed, position, token), so the target's draw at any position is known as soon as
 its logits are: a guess is right when it equals that draw, and what is kept is by construction what would have been
 drawn without guesses (Daliri, Musco and Suresh 2024, "Coupling without Communication and Drafter-Invariant
-Speculative Decoding"). Guesses decide how many forwards are needed, and nothing else. Rounding is the one reservation:
-a forward of another shape makes the last bits of logits differ, as any other batch does (see `sampler`).
+Speculative Decoding"). Guesses decide how many forwards are needed, and nothing else. Rounding is the one
+reservation, where the kernels do not compute: a forward of another shape makes the last bits of logits differ, as any
+other batch does (see `sampler`).
 
 Trees grow level by level, a guess being added while what it may bring is worth what it costs to compute (DySpec: Xiong
 et al. 2024; OPT-Tree: Wang et al. 2024; their greedy growth with a threshold, in batches), or have a fixed shape. All

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from policies.engine.attention import NAME, Group, Plan
@@ -26,13 +28,35 @@ def agree(model: Model, name: str) -> None:
             told = model.whole(input_ids=ids[None], use_cache=False)
         finally:
             model.whole.set_attn_implementation(NAME)
-        expected = (told.logits if "logits" in told else model.head(told.last_hidden_state))[0].float()
+        expected = (told.logits[0] if "logits" in told else model.head(told.last_hidden_state[0])).float()
         kv = KV(model.layers, model.heads, model.width, size, model.dtype, model.device)
         found = [_part(model, kv, ids, 0, size // 2), _part(model, kv, ids, size // 2, size)]
     worst = float((torch.cat(found) - expected).abs().max())
     if not worst <= TOLERANCE[model.dtype] * max(1.0, float(expected.abs().max())):
         remedy = f"its output in the embedded engine differs by {worst:.2g} from the model's own; use another back end"
         raise ConfigError("model", name, remedy)
+
+
+SIZES = (1, 8, 64)
+PATIENCE = 0.5  # seconds for trying how long forwards take
+
+
+def paces(model: Model, clock: Callable[[], float]) -> list[tuple[int, float]]:
+    """How long forwards of some sizes take: (tokens, seconds), the best of three, as far as that is known soon."""
+    ids = torch.arange(SIZES[-1], device=model.device) % model.vocabulary
+    found: list[tuple[int, float]] = []
+    began = clock()
+    with torch.inference_mode():
+        for size in SIZES:
+            if size > model.context or (found and clock() - began > PATIENCE):
+                break
+            kv = KV(model.layers, model.heads, model.width, size, model.dtype, model.device)
+            times = [clock()]
+            for _ in range(4):  # the first is cold
+                _part(model, kv, ids, 0, size).cpu()
+                times.append(clock())
+            found.append((size, min(b - a for a, b in zip(times[1:], times[2:], strict=False))))
+    return found
 
 
 def _part(model: Model, kv: KV, ids: torch.Tensor, begin: int, end: int) -> torch.Tensor:

@@ -123,7 +123,7 @@ class Worker:
             drawn = int((schedule.count[where] - before).sum())  # nothing beyond an end, which has been found by now
             if drawing < len(rows):
                 self._list(rows[drawing:], logits[drawing - len(rows) :])
-        if speculation is not None and computed is not None:
+        if speculation is not None and computed is not None and speculation.governor.watching:
             others = len(computed.hidden) - computed.running
             took = speculation.clock() - watch
             # counted after the ends were found: what was drawn beyond them was for nothing

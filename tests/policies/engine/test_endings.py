@@ -72,7 +72,8 @@ def test_a_cancelled_call_leaves_its_rows_to_others(small):
     async def run(engine):
         long = asyncio.create_task(engine.sample(some_ids(1, 5), tuple(range(4)), limit=400))
         queued = asyncio.create_task(engine.sample(some_ids(2, 5), (1,), limit=400))
-        await asyncio.sleep(0.05)
+        while not engine._worker._schedule.running:
+            await asyncio.sleep(0)
         other = asyncio.create_task(engine.sample(some_ids(3, 5), (1,), limit=3))
         long.cancel()
         queued.cancel()
@@ -94,11 +95,12 @@ class Switch:
     """A backbone that can be broken."""
 
     def __init__(self, backbone):
-        self.backbone, self.broken = backbone, False
+        self.backbone, self.broken, self.used = backbone, False, False
 
     def __call__(self, **arguments):
         if self.broken:
             raise RuntimeError("no power")
+        self.used = True
         return self.backbone(**arguments)
 
 
@@ -106,9 +108,10 @@ def test_a_failing_model_fails_the_calls_that_wait_and_not_the_next(small):
     switch = Switch(small.backbone)
 
     async def run(engine):
-        calls = [engine.sample(some_ids(i, 5), (1, 2), limit=50) for i in range(3)] + [engine.read(some_ids(1, 4), 0)]
+        calls = [engine.sample(some_ids(i, 5), (1, 2), limit=400) for i in range(3)] + [engine.read(some_ids(1, 4), 0)]
         tasks = [asyncio.create_task(call) for call in calls]
-        await asyncio.sleep(0.01)
+        while not switch.used:
+            await asyncio.sleep(0)
         switch.broken = True
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
         assert any(isinstance(r, PolicyError) and "no power" in str(r) for r in results)

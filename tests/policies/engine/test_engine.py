@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from policies.engine import load
 from policies.engine.engine import Engine
+from policies.engine.native.backbone import Native
 from policies.engine.trial import agree
 from policies.tiny import checkpoint
 from search.errors import ConfigError, PolicyError
@@ -27,9 +28,9 @@ def folder(request, tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp("model"), architecture, heads=heads, shared=shared, end_bias=2.0)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["lean", "plain"])
+@pytest.fixture(scope="module", params=[(True, True), (True, False), (False, False)], ids=["native", "lean", "plain"])
 def model(request, folder):
-    return load.language_model(Path(folder), "float32", "cpu", lean=request.param)
+    return load.language_model(Path(folder), "float32", "cpu", *request.param)
 
 
 @pytest.fixture(scope="module")
@@ -261,10 +262,12 @@ def test_hardly_any_memory_gives_the_same_draws(small):
 def test_the_start_check_passes_real_models_and_stops_others(folder, model, monkeypatch):
     agree(model, "good")
     with monkeypatch.context() as patch:
+        if isinstance(model.backbone, Native):
+            patch.setattr(model.backbone._kernels, "forward", lambda *numbers: None)
         patch.setattr("policies.engine.attention.scaled_dot_product_attention", lambda q, k, v, **_: q)
         with pytest.raises(ConfigError, match="another back end"):
             agree(model, "wrong attention")
-    changed = load.language_model(Path(folder), "float32", "cpu")
+    changed = load.language_model(Path(folder), "float32", "cpu", native=False)
     changed.backbone._eps = 1.0
     with pytest.raises(ConfigError, match="another back end"):
         agree(changed, "wrong norm")

@@ -95,3 +95,17 @@ def test_numbers_of_rows_have_bandits_of_their_own():
 def test_a_governor_as_before_has_no_limit_of_depth():
     governor = Governor(forced=True)
     assert governor.wanted(3) and governor.deepest == max(ARMS)
+
+
+def test_where_even_good_guesses_cannot_pay_none_are_tried():
+    """Forwards whose time is that of their tokens, measured before the first: at many rows not a single trial."""
+    governor = Governor()
+    governor.cost.begin([(n, 0.06e-3 + n * 0.01e-3) for n in (1, 8, 64)])
+    assert governor.cost.fixed == pytest.approx(0.06e-3, rel=0.1) and governor.cost.token == pytest.approx(
+        1e-5, rel=0.1
+    )
+    for _ in range(3000):
+        assert not governor.wanted(64)
+        governor.observe(64, False, 64, 0, 64, 0.06e-3 + 64 * 0.01e-3, 0.0)
+    tried = [governor.wanted(2) or governor.observe(2, False, 2, 0, 2, 0.08e-3, 0.0) for _ in range(30)]
+    assert any(tried), "with few rows they are"

@@ -170,9 +170,10 @@ def test_a_draft_model_that_is_the_target_is_always_right(model, tmp_path_factor
     assert sum(len(d.tokens) for d in draws(model, None, grow)) == 4 + counters.tokens
 
 
-@pytest.mark.parametrize("small", [True, False], ids=["numpy", "torch"])
-def test_lines_compute_what_the_model_does(model, small, monkeypatch):
-    monkeypatch.setattr(shadow, "suits", lambda model: small)
+@pytest.mark.parametrize("native", [True, False], ids=["kernels", "torch"])
+def test_lines_compute_what_the_model_does(model, native, monkeypatch):
+    if not native:
+        monkeypatch.setattr(shadow, "Native", str)  # which no backbone is
     ids = [some_ids(1, 20), some_ids(2, 13), some_ids(1, 16) + some_ids(9, 9)]
     twin = DraftModel(model, 3, 64, model.vocabulary)
     with torch.inference_mode():

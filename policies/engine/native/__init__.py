@@ -1,0 +1,1 @@
+"""The engine's forward on CPUs in C++, compiled where it runs."""
