@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.item import Item
 from experiments.memory import plan
+from experiments.pace import Watch
 from experiments.parts import Parts, under
 from experiments.progress import Progress
 from experiments.rows import Row
@@ -78,8 +79,13 @@ class Runner:
             check(parts.search, parts.policy, parts.verifier, parts.roles)  # some abilities are known only now
             self.begin(self.fingerprints())
             relax()
+            watch = Watch(self.store.rows)
             with progress:
                 await self._all(progress)
+            models = {"policy": parts.policy, "verifier": parts.verifier}
+            told = await asyncio.to_thread(watch.told, models, self.store.rows)
+            if told["driver"]["requests"]:
+                self.store.note("pace", told)
             if (guesses := getattr(parts.policy, "guesses", None)) is not None:
                 self.store.guesses(guesses)
 

@@ -1,7 +1,8 @@
 """A run folder: one row per (item, seed) in results.jsonl, what was run in run.json, one writer at a time.
 
     speculation.json  guesses made and right in the latest start, by drafter and depth; where the policy speculates
-    run.json        configuration, versions, fingerprints, git state; `resumed` lists later starts
+    run.json        configuration, versions, fingerprints, git state; `resumed` lists later starts, `pace` what the
+                    processes of the latest took (`experiments.pace`)
     results.jsonl   rows, appended one whole line at a time; in the order of the task once a run has ended
     journals/       what the models answered for items not finished or failed (for all with `trace.journal=true`)
     traces/         the events of each item (with `trace.events=true`)

@@ -8,8 +8,9 @@
 
 The settings are those of conf/plan.yaml, conf/explore.yaml and conf/check.yaml; `--format json` prints for programs.
 Formulas: `experiments.plan.model`; simulation: `experiments.plan.simulation`, which routes and scales by the rules of
-the pool itself. `load` is what comes over what a replica could do with all rows at work, `busy` the share of time in
-which it does anything. Exit status: 0; 2 for a setting that is wrong.
+the pool itself; models that compute on processors share those of a host (`host.cores`, by default the run's machine's).
+`load` is what comes over what a replica could do with all rows at work, `busy` the share of time in which it does
+anything. Exit status: 0; 2 for a setting that is wrong.
 """
 
 from __future__ import annotations

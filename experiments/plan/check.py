@@ -1,20 +1,22 @@
 """Real runs on this machine over pools of processes, against what formulas and simulation foretell.
 
-Measured beforehand: the rates of one replica (`experiments.plan.rates`). Taken from the run with the fewest
-replicas: the tree of every problem, and the driver's processor time per request. All else is foretold, also its time.
+One run of the fewest replicas, under another seed, tells what steps, requests and the driver take under load
+(`experiments.plan.paced`); of models that do not tell, the rates of one replica are measured by themselves
+(`experiments.plan.rates`). Of the runs that are foretold only the tree of every problem is known, which does not depend
+on replicas. All is done in rounds, one run after the other, since machines that others use too are not always as fast.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +24,26 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from experiments.build import make
 from experiments.commandline import CONF
 from experiments.item import cut
+from experiments.pace import cores
 from experiments.parts import Parts
-from experiments.plan import model, rates
+from experiments.plan import model, rates, sharing, shown
+from experiments.plan.crowding import crowding
 from experiments.plan.demand import demands
-from experiments.plan.recorded import recorded
-from experiments.plan.script import graded
-from experiments.plan.shown import console, table
+from experiments.plan.host import Host
+from experiments.plan.paced import Paced
+from experiments.plan.recorded import Recorded, merged, recorded
+from experiments.plan.script import Script, graded, stepped
 from experiments.plan.simulation import Fleet
-from experiments.plan.station import Station
+from experiments.plan.station import INFINITE, Station
 from experiments.progress import Progress
 from experiments.runner import Runner
 from experiments.store import opened
 from search.errors import ConfigError
+
+SEEDS = 3  # simulations of which the middle one is shown
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,12 @@ class Checked:
 
     Attributes:
         replicas: of the policy.
-        measured: problems per hour.
+        measured: problems per hour, the median of all rounds.
+        walls: seconds of each round.
         chance, even: by the formulas, replicas getting what chance gives them or sharing evenly.
         simulated: by the simulation.
         load: runnable programs on this machine when it began, beside processors (`os.getloadavg`).
+        spent: seconds of processors by station, of the run next to the median and simulated; the wall times too.
     """
 
     replicas: int
@@ -56,6 +66,28 @@ class Checked:
     even: float
     simulated: float
     load: float
+    walls: Sequence[float] = ()
+    spent: Mapping[str, tuple[float | None, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What is known before the runs.
+
+    Attributes:
+        driver: seconds per request.
+        host: whose processors are shared; None where models have devices of their own.
+    """
+
+    stations: Mapping[str, Station]
+    driver: float
+    host: Host | None
+
+    def work(self, run: Recorded) -> list[Script]:
+        """Of a run, for these stations."""
+        steps = "verifier" in self.stations and self.stations["verifier"].rate < INFINITE
+        scripts = stepped(run.scripts, "verifier") if steps else run.scripts
+        return graded(scripts, {"driver": self.driver})
 
 
 def check(settings: dict[str, Any], plain: bool) -> int:
@@ -63,25 +95,40 @@ def check(settings: dict[str, Any], plain: bool) -> int:
     for name in ("replicas", "rows"):
         if not isinstance(settings[name], list) or not all(type(n) is int and n > 0 for n in settings[name]):
             raise ConfigError(name, settings[name], "give a list of whole numbers of at least 1, such as [1,2]")
-    stations, rows = asyncio.run(_rates(settings)), []
-    work = None
-    for replicas in sorted(settings["replicas"]):
+    if type(settings["rounds"]) is not int or settings["rounds"] < 1:
+        raise ConfigError("rounds", settings["rounds"], "give a whole number of at least 1")
+    counts = sorted(settings["replicas"])
+    before: list[Recorded] = []
+    runs: dict[int, list[tuple[Recorded, float]]] = {count: [] for count in counts}
+    for number in range(settings["rounds"]):
         with tempfile.TemporaryDirectory(prefix="treewise-check-") as folder:
-            load, wall, cpu, calls = os.getloadavg()[0], *timed(settings, replicas, Path(folder) / "run")
-            if work is None:
-                work = graded(recorded(Path(folder) / "run").scripts, {"driver": cpu / calls})
-        rows.append(foretold(settings, stations, work, replicas, 3600 * len(work) / wall, load))
-    found = {"stations": {name: asdict(station) for name, station in stations.items()}}
+            other = {**settings, "seed": settings["seed"] + 1 + number}
+            before.append(timed(other, counts[0], Path(folder) / "before"))
+            for count in counts:
+                load = os.getloadavg()[0]
+                runs[count].append((timed(settings, count, Path(folder) / str(count)), load))
+    known = calibrated(settings, merged(before))
+    work = known.work(runs[counts[0]][0][0])
+    rows = [foretold(settings, known, work, count, several) for count, several in runs.items()]
     if plain:
-        sys.stdout.write(json.dumps({**found, "runs": [asdict(row) for row in rows]}, indent=2) + "\n")
-        return 0
-    for name, station in stations.items():
-        drawn = (
-            f"{station.rate:,.0f} tokens/s alone, {station.full:,.0f} by {station.rows} rows, " if station.full else ""
-        )
-        said = f"{1000 * station.call:.2f} ms per request, {1000 * station.draw:.2f} ms per draw"
-        console().print(f"{name}: {drawn}{station.prefill:,.0f} of prompts, {said}")
-    head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "load average"]
+        found = {"stations": {name: asdict(station) for name, station in known.stations.items()}}
+        more = {"driver": known.driver, "host": known.host and asdict(known.host)}
+        sys.stdout.write(json.dumps({**found, **more, "runs": [asdict(row) for row in rows]}, indent=2) + "\n")
+    else:
+        show(known, rows)
+    return 0
+
+
+def show(known: Rates, rows: Sequence[Checked]) -> None:
+    """Prints what was measured beforehand, the runs, and where their time went."""
+    out = shown.console()
+    for name, station in known.stations.items():
+        out.print(f"{name}: {station.said}")
+    host = known.host
+    crowd = f"{host.cores} processors shared, {host.crowding:.0%} slower while all compute" if host else ""
+    shared = crowd or "no processors shared"
+    out.print(f"driver: {1000 * known.driver:.2f} ms per request; {shared}\n")
+    head = ["replicas", "measured per hour", "formulas", "simulation", "simulation / measured", "seconds of all rounds"]
     cells = [
         [
             str(row.replicas),
@@ -89,58 +136,79 @@ def check(settings: dict[str, Any], plain: bool) -> int:
             f"{row.chance:,.0f} to {row.even:,.0f}",
             f"{row.simulated:,.0f}",
             f"{row.simulated / row.measured:.2f}",
-            f"{row.load:.1f}",
+            ", ".join(f"{wall:.1f}" for wall in row.walls),
         ]
         for row in rows
     ]
-    console().print(table(head, cells))
-    return 0
+    out.print(shown.table(head, cells))
+    names = list(rows[0].spent)
+    cells = []
+    for row in rows:
+        for place, which in enumerate(("measured", "simulated")):
+            values = [row.spent[name][place] for name in names]
+            cells.append([str(row.replicas), which, *("-" if value is None else f"{value:,.1f}" for value in values)])
+    out.print()
+    out.print(shown.table(["replicas", "seconds", *names], cells, texts=2))
 
 
 def _parts(settings: Mapping[str, Any], replicas: int) -> Parts:
     """Of a run over `replicas`."""
     pool = ["pool=local", f"pool.replicas={replicas}", f"pool.verifier.replicas={settings['verifiers']}"]
-    asked = [f"task={settings['task']}", f"search={settings['search']}", f"seed={settings['seed']}", "trace=events"]
+    asked = [f"task={settings['set']}", f"search={settings['method']}", f"seed={settings['seed']}", "trace=events"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         composed = compose("config", overrides=[*asked, *pool, *settings["overrides"]])
     return Parts.of(OmegaConf.to_container(composed, resolve=True))
 
 
-async def _rates(settings: Mapping[str, Any]) -> dict[str, Station]:
-    """Of one replica of the policy, and of the verifier if the search has one."""
+def calibrated(settings: Mapping[str, Any], run: Recorded) -> Rates:
+    """From a run; of models that do not tell their pace, by requests of their own."""
+    assert run.paced is not None
+    asked = {phase.station for script in run.scripts for phase in script.phases}
+    parts, stations = _parts(settings, 1), dict[str, Station]()
+    host = _host(settings, run.paced, asked)
+    for name in sorted(asked & run.paced.models.keys()):
+        stations[name] = run.station(name, {"rows": getattr(parts, name).hosting.rows}, host)
+    if missing := asked - stations.keys():
+        stations |= asyncio.run(_rates(settings, missing))
+    return Rates(stations, run.paced.driver(host), host)
+
+
+def _host(settings: Mapping[str, Any], paced: Paced, asked: set[str]) -> Host | None:
+    on = [name for name in paced.models if name in asked and paced.shares(name)]
+    if not on:
+        return None
+    for name in asked & paced.models.keys() - {*on}:
+        remedy = f"add {name}.threads=1: of a model that computes with several threads no processor's share is known"
+        raise ConfigError("overrides", settings["overrides"], remedy)
+    given = {name: value for name, value in settings["host"].items() if value is not None}
+    host: Host = make("host", Host, {"cores": cores(), **given, "stations": (*on, "driver")})
+    if "crowding" in given or "policy" not in on:
+        return host
+    parts = [_parts(settings, 1) for _ in range(host.cores)]
+    crowd = crowding([each.policy for each in parts], parts[0].task, parts[0].step)
+    return replace(host, crowding=asyncio.run(crowd))
+
+
+async def _rates(settings: Mapping[str, Any], names: set[str]) -> dict[str, Station]:
+    """Of one replica of the policy, and of the verifier."""
     parts = _parts(settings, 1)
     found = {}
     async with parts.policy as policy:  # type: ignore[attr-defined]
-        found["policy"] = await rates.drawing(
-            policy,
-            parts.task,
-            replace(parts.step, max_tokens=settings["tokens"]),
-            settings["rows"],
-            settings["repeats"],
-        )
-        if parts.verifier is not None:
+        if "policy" in names:
+            drawn = replace(parts.step, max_tokens=settings["tokens"])
+            found["policy"] = await rates.drawing(policy, parts.task, drawn, settings["rows"], settings["repeats"])
+        if "verifier" in names:
+            assert parts.verifier is not None
             async with parts.verifier as verifier:  # type: ignore[attr-defined]
                 found["verifier"] = await rates.judging(verifier, policy, parts.task, settings["repeats"])
     return found
 
 
-def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[float, float, int]:
-    """Seconds of wall time, the driver's seconds of processor time, and requests, of a run without its start."""
+def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> Recorded:
+    """A run; what it took is without its start."""
     parts = _parts(settings, replicas)
     items = cut(parts.task.items(), settings["limit"])
-    times: list[tuple[float, float]] = []
-
-    class Timed(Progress):
-        """Notes the time when the models are loaded, and when the last item is done."""
-
-        def __enter__(self) -> Progress:
-            times.append((time.perf_counter(), time.process_time()))
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            times.append((time.perf_counter(), time.process_time()))
-
     with opened(folder) as store, open(os.devnull, "w") as nowhere:
         run: dict[str, Any] = {"configuration": {}, "fingerprints": {}}
         runner = Runner(
@@ -148,29 +216,44 @@ def timed(settings: Mapping[str, Any], replicas: int, folder: Path) -> tuple[flo
             store,
             items,
             [item.id for item in items],
-            settings["search"],
+            settings["method"],
             settings["concurrency"],
             lambda _: store.begin(run),
         )
-        asyncio.run(runner(Timed(len(items), file=nowhere)))
+        asyncio.run(runner(Progress(len(items), file=nowhere)))
         if failed := [row.error for row in store.rows.values() if row.error]:
-            raise ConfigError("search", settings["search"], f"{len(failed)} problems failed ({failed[0]})")
-        calls = sum(row.cost.policy_calls for row in store.rows.values())
-    (began, cpu), (ended, used) = times
-    return ended - began, used - cpu, calls
+            raise ConfigError("method", settings["method"], f"{len(failed)} problems failed ({failed[0]})")
+    return recorded(folder)
 
 
 def foretold(
-    settings: Mapping[str, Any], stations: Mapping[str, Station], work: Any, replicas: int, measured: float, load: float
+    settings: Mapping[str, Any],
+    known: Rates,
+    work: Sequence[Script],
+    replicas: int,
+    several: Sequence[tuple[Recorded, float]],
 ) -> Checked:
-    """A run of `work` over `replicas`, `measured` problems per hour, beside what is foretold of it."""
-    driver = Station(rate=1, full=1, rows=1, replicas=1)
-    fleet = {"driver": driver, "policy": replace(stations["policy"], replicas=replicas)}
-    if "verifier" in stations:
-        fleet["verifier"] = replace(stations["verifier"], replicas=settings["verifiers"])
-    needs, count = demands(work), len(work)
+    """Runs of `work` over `replicas`, with the load before each, beside what is foretold of them."""
+    walls = [run.paced.wall for run, _ in several if run.paced is not None]
+    wall = statistics.median(walls)
+    run, load = min(several, key=lambda each: abs(each[0].paced.wall - wall) if each[0].paced else math.inf)
+    assert run.paced is not None
+    fleet = {"driver": Station(rate=1, full=1, rows=1, replicas=1)}
+    fleet |= {name: replace(station, replicas=settings["verifiers"]) for name, station in known.stations.items()}
+    fleet["policy"] = replace(fleet["policy"], replicas=replicas)
+    needs, count, host = demands(work), len(work), known.host
     concurrency = min(settings["concurrency"], count)
-    walls = [model.wall(model.throughputs(fleet, needs, concurrency, {}, even=even), count) for even in (False, True)]
-    runs = [Fleet(stations=fleet).run(work, concurrency=concurrency, seed=seed).wall for seed in range(3)]
+    expected = [
+        model.wall(sharing.throughputs(fleet, needs, concurrency, {}, even=even, host=host), count)
+        for even in (False, True)
+    ]
+    outcomes = [Fleet(stations=fleet, host=host).run(work, concurrency=concurrency, seed=seed) for seed in range(SEEDS)]
+    middle = sorted(outcomes, key=lambda outcome: outcome.wall)[SEEDS // 2]
+    spent: dict[str, tuple[float | None, float]] = {"wall": (run.paced.wall, middle.wall)}
+    alone = sum(middle.pools[name].tally.busy for name in (host.stations if host else ()))
+    slower = sum(shared.used for shared in middle.hosts) / alone if alone else 1.0
+    for name, pool in middle.pools.items():
+        spent[name] = (run.paced.spent(name), pool.tally.busy * slower)
     hour = 3600.0 * count
-    return Checked(replicas, measured, hour / walls[0], hour / walls[1], hour / statistics.median(runs), load)
+    chance, even = (hour / seconds for seconds in expected)
+    return Checked(replicas, hour / wall, chance, even, hour / middle.wall, load, walls, spent)

@@ -24,6 +24,12 @@ class Clock:
         self._count += 1
         heappush(self._events, (time, self._count, act, arguments))
 
+    def began(self) -> None:
+        """A replica is at work; it has a device of its own, so that others are not slower for it."""
+
+    def ended(self) -> None:
+        """It has nothing to do any more."""
+
     def step(self) -> bool:
         """The next event happens; False if there is none."""
         if not self._events:

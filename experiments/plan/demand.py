@@ -36,10 +36,9 @@ class Demand:
     whole: float
     variation: float = 0.0
 
-    @property
-    def together(self) -> float:
-        """Draws of a wave that are at work at once, averaged over the time until its longest is done."""
-        return self.tokens / self.longest if self.longest else 1.0
+    def steps(self, station: Station, waves: float) -> float:
+        """From a wave's coming to the end of its longest draw: beside others it meets a step half done on average."""
+        return self.longest + 0.5 * station.stepwise * min(max(waves - 1, 0), 1)
 
     def room(self, station: Station) -> float:
         """Waves whose draws a replica has at work at once at most; 1 where nothing is drawn: prompts take turns."""
@@ -60,8 +59,9 @@ class Demand:
         reading = station.reading(read, self.requests, self.rows)
         if not self.tokens:
             return reading
-        at_once = min(waves, self.room(station))
-        return reading + self.longest * station.step(at_once * self.together) / at_once
+        at_once, steps = min(waves, self.room(station)), self.steps(station, waves)
+        together = self.tokens / steps  # draws of a wave at work at once, averaged over its time
+        return reading + steps * station.step(at_once * together) / at_once
 
     @property
     def hits(self) -> float:
@@ -79,7 +79,7 @@ def demands(scripts: Sequence[Script]) -> dict[str, Demand]:
             total = sums.setdefault(phase.station, [0.0] * 9)
             lengths = [length for ask in phase.asks for length in ask.lengths]
             stays = sum(max(ask.lengths, default=0.0) for ask in phase.asks) / len(phase.asks)
-            reads = sum(cache.read(script, ask.node, sum(ask.lengths)) for ask in phase.asks)
+            reads = sum(cache.read(script, ask.node, ask.drawn) for ask in phase.asks)
             whole = sum(script.lengths[ask.node] for ask in phase.asks)
             longest = max(lengths, default=0.0)
             new = (1, len(phase.asks), len(lengths), longest, stays, sum(lengths), reads, whole, reads**2)

@@ -12,6 +12,8 @@ can be looked at by itself; with processor sharing it knows of the lengths of dr
 - A fixed number in work: the convolution algorithm (Buzen 1973) gives the throughput X(n) with n problems in work; N
   problems take (N - C) / X(C), and then 1/X(C) + ... + 1/X(1) for the last C to leave.
 
+Stations whose replicas share the processors of a host: `experiments.plan.sharing`, on top of these.
+
 Left out: that draws of one wave end one by one (its rows are taken as evenly spread over its time), that all requests
 of a problem prefer one replica, what spills over, losses of replicas. The simulation has all of these.
 """
@@ -19,7 +21,7 @@ of a problem prefer one replica, what spills over, losses of replicas. The simul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,7 @@ Hits = Mapping[str, float]  # by station, share of prompt tokens found in a cach
 Array = np.ndarray[Any, np.dtype[np.float64]]
 MOST = 10_000  # waves at a replica that are looked at
 TINY = 1e-12
+WAY = "on the way"  # stands for a station at which nobody waits for another
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Expected:
 
 def opened(stations: Mapping[str, Station], needs: Mapping[str, Demand], rate: float, hits: Hits) -> Expected:
     """`rate` problems per second come at random; every station has its number of replicas."""
-    found, seconds = {}, 0.0
+    found, seconds = {}, on_the_way(stations, needs)
     for name, demand in needs.items():
         station = stations[name]
         found[name] = loaded(station, demand, rate * demand.waves / (station.replicas or 1), hits.get(name))
@@ -122,24 +125,44 @@ def throughputs(
         even: the replicas of a station share what is there evenly, as if it could move between them; else each gets
             what chance gives it. What a pool does, which spills over from a busy replica, is in between.
     """
-    logarithms = np.full(most + 1, -np.inf)
-    logarithms[0] = 0.0
+    whole = _all(functions(stations, needs, most, hits, even).values(), most)
+    return [math.exp(whole[n - 1] - whole[n]) for n in range(1, most + 1)]
+
+
+def on_the_way(stations: Mapping[str, Station], needs: Mapping[str, Demand]) -> float:
+    """Seconds of a problem in which its requests are on the way to replicas and back."""
+    return sum(demand.waves * stations[name].way for name, demand in needs.items())
+
+
+def functions(
+    stations: Mapping[str, Station], needs: Mapping[str, Demand], most: int, hits: Hits, even: bool
+) -> dict[str, tuple[Array, int]]:
+    """By station that takes time: logarithms of the factor of 0 .. `most` problems at it, and how many such it is."""
+    found = {}
     for name, demand in needs.items():
         station, replicas = stations[name], stations[name].replicas or 1
         counts = np.arange(1, most + 1)
         each = np.maximum(counts / replicas, 1) if even else counts
         times = np.array([demand.waves * demand.seconds(station, float(n), hits.get(name)) for n in each])
         times = times / (np.minimum(counts, replicas) if even else replicas)
-        if not times.all():
-            continue  # it takes no time
-        one = np.concatenate([np.zeros(1), np.cumsum(np.log(times))])
-        left = 1 if even else replicas
-        while left:  # the function of so many stations, by squaring
+        if times.all():
+            found[name] = np.concatenate([np.zeros(1), np.cumsum(np.log(times))]), 1 if even else replicas
+    if way := on_the_way(stations, needs):
+        found[WAY] = np.concatenate([np.zeros(1), np.cumsum(np.log(way / np.arange(1, most + 1)))]), 1
+    return found
+
+
+def _all(each: Iterable[tuple[Array, int]], most: int) -> Array:
+    """The convolution of all, each so many times."""
+    found = np.full(most + 1, -np.inf)
+    found[0] = 0.0
+    for one, left in each:
+        while left:  # by squaring
             if left % 2:
-                logarithms = _convolved(logarithms, one)
+                found = _convolved(found, one)
             left //= 2
             one = _convolved(one, one) if left else one
-    return [math.exp(logarithms[n - 1] - logarithms[n]) for n in range(1, most + 1)]
+    return found
 
 
 def _convolved(a: Array, b: Array) -> Array:
@@ -161,6 +184,7 @@ def wall(rates: Sequence[float], problems: int) -> float:
 def bound(stations: Mapping[str, Station], needs: Mapping[str, Demand], concurrency: int, hits: Hits) -> float:
     """Problems per second that `concurrency` in work cannot exceed: asymptotic bounds (Denning and Buzen 1978)."""
     alone = sum(demand.waves * demand.seconds(stations[name], 1, hits.get(name)) for name, demand in needs.items())
+    alone += on_the_way(stations, needs)
     return min(concurrency / alone, *limit(stations, needs, hits).values())
 
 

@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from experiments.item import Task
+from experiments.item import Item, Task
+from experiments.plan.fit import relative
 from experiments.plan.station import Station
+from search.errors import ConfigError
 from search.ports import Policy, Renders, Verifier, ability
 from search.types import Prefix, Request, Sampling, Segment
 
+LONG = 6  # times the questions of long prompts are repeated in them
+
 
 async def drawing(policy: Policy, task: Task, sampling: Sampling, rows: Sequence[int], repeats: int) -> Station:
-    """Of a policy: n draws at once, by one request or by several, short and long, of prompts seen before or not.
+    """Of a policy: n draws at once, by one request or by several, short and long, after new prompts, short and long.
 
     They take `fixed` x (longest draw) + `row` x (all tokens) + `call` x requests + `draw` x draws + (prompt tokens that
-    no cache held) / `prefill`: five unknowns for many trials, found by least squares on relative errors.
+    no cache held) / `prefill`: five unknowns for many trials, found by least squares on relative errors. Raises
+    ConfigError for what the trials do not tell.
     """
-    prompts = _prompts(policy, task)
     number, lines, times = 0, [], []
     short = replace(sampling, max_tokens=max(sampling.max_tokens // 8, 1))
     for repeat in range(repeats + 1):
         for count in rows:
-            for each, how in itertools.product({1, min(count, 16)}, (short, sampling)):
-                chosen = [prompts[(number + i) % len(prompts)] for i in range(-(-count // each))]
+            for each, how, long in itertools.product({1, min(count, 16)}, (short, sampling), (1, LONG)):
+                chosen = prompts(policy, task, range(number, number + -(-count // each)), long)
                 number += count
                 seeds = [tuple(range(number + i * each, number + (i + 1) * each)) for i in range(len(chosen))]
                 requests = [Request(prompt, how, drawn) for prompt, drawn in zip(chosen, seeds, strict=True)]
@@ -40,34 +42,33 @@ async def drawing(policy: Policy, task: Task, sampling: Sampling, rows: Sequence
                     read = sum(reply.cost.prefilled for (reply,) in replies)
                     lines.append((max(lengths), sum(lengths), len(requests), len(lengths), read))
                     times.append(took)
-    fixed, row, call, draw, reading = _least(lines, times)
+    names = ("rate", "full", "call", "draw", "prefill")
+    fixed, row, call, draw, reading = _told_by(lines, times, "policy", names)
     most = max(rows)
     alone, together = 1 / (fixed + row), most / (fixed + row * most)
-    prefill = 1 / reading if reading else float("inf")
-    return Station(rate=alone, full=max(together, alone), rows=most, prefill=prefill, call=call, draw=draw)
+    return Station(rate=alone, full=max(together, alone), rows=most, prefill=1 / reading, call=call, draw=draw)
 
 
 async def judging(verifier: Verifier, policy: Policy, task: Task, repeats: int) -> Station:
-    """Of a verifier: 1, 4 and 16 prefixes at once that it has not seen."""
-    renders = ability(policy, Renders)
-    assert renders is not None
+    """Of a verifier: 1, 4 and 16 prefixes at once that it has not seen, short and long. Raises as `drawing`."""
+    renders = _renders(policy)
     lines, times, number = [], [], 0
     items = task.items()
     for repeat in range(repeats + 1):
-        for count in (1, 4, 16):
+        for count, long in itertools.product((1, 4, 16), (1, LONG)):
             prefixes = []
             for _ in range(count):
                 item, number = items[number % len(items)], number + 1
                 step = await _step(policy, renders.prompt(task.messages(item)), number)
-                prefixes.append(Prefix(step.prompt, step.steps, item.question))
+                prefixes.append(Prefix(step.prompt, step.steps, _told(item, number, long)))
             began = time.perf_counter()
             verdicts = await verifier.score(prefixes)
             took = time.perf_counter() - began
             if repeat:
                 lines.append((count, sum(verdict.cost.read for verdict in verdicts)))
                 times.append(took)
-    call, reading = _least(lines, times)
-    return Station(call=call, prefill=1 / reading if reading else float("inf"))
+    call, reading = _told_by(lines, times, "verifier", ("call", "prefill"))
+    return Station(call=call, prefill=1 / reading)
 
 
 async def _step(policy: Policy, prompt: Segment, seed: int) -> Prefix:
@@ -75,23 +76,32 @@ async def _step(policy: Policy, prompt: Segment, seed: int) -> Prefix:
     return Prefix(prompt, (reply.segments[0],))
 
 
-def _prompts(policy: Policy, task: Task) -> list[Prefix]:
-    renders = ability(policy, Renders)
+def prompts(policy: Policy, task: Task, numbers: Iterable[int], long: int = 1) -> list[Prefix]:
+    """Of so many questions that no cache holds."""
+    renders, items = _renders(policy), task.items()
+    asked = [_told(items[number % len(items)], number, long) for number in numbers]
+    return [Prefix(renders.prompt([{"role": "user", "content": text}])) for text in asked]
+
+
+def _told(item: Item, number: int, long: int) -> str:
+    """A question that no cache holds, so many times as long: the number in front is its own."""
+    return " ".join([f"{number}.", *[item.question] * long])
+
+
+def _renders(policy: Policy) -> Renders:
+    renders: Renders | None = ability(policy, Renders)
     assert renders is not None
-    return [Prefix(renders.prompt(task.messages(item))) for item in task.items()]
+    return renders
 
 
-def _least(lines: Sequence[Sequence[float]], times: Sequence[float]) -> list[float]:
-    """Non-negative coefficients: what would be below zero is left out, the worst first."""
-    a, b = np.array(lines, dtype=float), np.array(times, dtype=float)
-    a, b = a / b[:, None], np.ones_like(b)  # relative errors
-    kept = list(range(a.shape[1]))
-    while kept:
-        found = np.linalg.lstsq(a[:, kept], b, rcond=None)[0]
-        if (found >= 0).all():
-            break
-        del kept[int(np.argmin(found * a[:, kept].mean(axis=0)))]
-    whole = [0.0] * a.shape[1]
-    for place, value in zip(kept, found if kept else (), strict=True):
-        whole[place] = float(value)
-    return whole
+def _told_by(
+    lines: Sequence[Sequence[float]], times: Sequence[float], station: str, names: Sequence[str]
+) -> list[float]:
+    """Coefficients of relative errors' least squares, each more than nothing."""
+    found = []
+    for name, value in zip(names, relative(lines, times), strict=True):
+        if value is None:
+            remedy = "the trials do not tell it: give more repeats, or rows that differ more"
+            raise ConfigError(f"{station}.{name}", None, remedy)
+        found.append(value)
+    return found

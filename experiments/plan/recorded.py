@@ -8,12 +8,18 @@ forwards, shared out by tokens), so a rate is of the run's own batches: at least
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from experiments.plan.demand import demands
+from experiments.plan.host import Host
+from experiments.plan.paced import Paced
 from experiments.plan.script import Ask, Phase, Script
+from experiments.plan.station import Station
 from experiments.rows import read_rows
+from experiments.store import read_run
 from experiments.trace import read_events
 from search.errors import ConfigError
 from search.events import Added, Charged, Event, Simulated, Started
@@ -27,12 +33,14 @@ class Recorded:
     Attributes:
         policy, verifier: what their calls cost together.
         seconds: of wall time, per problem.
+        paced: what its processes took; None where its models do not tell.
     """
 
     scripts: list[Script] = field(default_factory=list)
     policy: Cost = Cost()
     verifier: Cost = Cost()
     seconds: list[float] = field(default_factory=list)
+    paced: Paced | None = None
 
     @property
     def rate(self) -> float | None:
@@ -44,6 +52,15 @@ class Recorded:
     def reading(self) -> float | None:
         """Tokens per second of the verifier."""
         return self.verifier.read / self.verifier.seconds if self.verifier.seconds else None
+
+    def station(self, name: str, given: Mapping[str, Any], host: Host | None = None) -> Station:
+        """As `Paced.station`, for the tokens of the scripts."""
+        assert self.paced is not None
+        if (demand := demands(self.scripts).get(name)) is None:
+            return self.paced.station(name, given, host)
+        asks = sum(len(phase.asks) for script in self.scripts for phase in script.phases)
+        part = self.paced.requests / asks  # a run that was resumed tells of its latest start
+        return self.paced.station(name, given, host, part * len(self.scripts) * demand.waves * demand.reads)
 
     @property
     def hits(self) -> float | None:
@@ -61,6 +78,21 @@ def recorded(folder: Path, setting: str = "run") -> Recorded:
             found.seconds.append(row.wall)
     if not found.scripts:
         raise ConfigError(setting, str(folder), "no row of it has a trace: run it with trace=events")
+    if told := read_run(folder).get("pace"):
+        found.paced = Paced.of(told)
+    return found
+
+
+def merged(runs: Sequence[Recorded]) -> Recorded:
+    """Several as one."""
+    found = Recorded()
+    for run in runs:
+        found.scripts += run.scripts
+        found.policy += run.policy
+        found.verifier += run.verifier
+        found.seconds += run.seconds
+    paced = [run.paced for run in runs if run.paced is not None]
+    found.paced = Paced.merged(paced) if paced else None
     return found
 
 

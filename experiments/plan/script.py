@@ -16,11 +16,18 @@ class Ask(NamedTuple):
 
     Attributes:
         node: whose prefix it is.
-        lengths: tokens of each draw; () for a verdict.
+        lengths: tokens of each draw; () for a verdict, or (1,) where it takes a step of its model.
+        draws: whether these tokens continue the prefix, so that a cache has them from then on.
     """
 
     node: int
     lengths: tuple[float, ...] = ()
+    draws: bool = True
+
+    @property
+    def drawn(self) -> float:
+        """Tokens that continue the prefix."""
+        return sum(self.lengths) if self.draws else 0.0
 
 
 class Phase(NamedTuple):
@@ -109,6 +116,18 @@ class Work:
                 phases.append(Phase("verifier", tuple(map(Ask, sorted(judged)))))
             open_ = sorted(rng.sample(children, min(self.requests, len(children))))
         return Script(f"problem {number}".encode(), parents, sizes, phases)
+
+
+def stepped(scripts: Sequence[Script], station: str) -> list[Script]:
+    """`scripts` whose verdicts of `station` take a step of its model each, shared with those asked at that time."""
+    whole = []
+    for script in scripts:
+        phases = [
+            Phase(name, tuple(Ask(ask.node, (1.0,), False) for ask in asks) if name == station else asks)
+            for name, asks in script.phases
+        ]
+        whole.append(Script(script.key, script.parents, script.sizes, phases))
+    return whole
 
 
 def graded(scripts: Sequence[Script], seconds: Mapping[str, float]) -> list[Script]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -16,6 +16,7 @@ from typing import Any, cast
 from experiments.plan.cache import Cache
 from experiments.plan.clock import Clock
 from experiments.plan.device import Call, Device, Tally
+from experiments.plan.host import Shared
 from experiments.plan.script import Ask, Script
 from experiments.plan.station import Station
 from policies.pool import port
@@ -80,6 +81,7 @@ class Simulated:
     Args:
         routing: "affine" as the pool does it; "random"; "least", the least loaded.
         together: whether requests made at once are one call of a replica, as prefixes to judge are.
+        hosts: machines whose processors its replicas share, in turn; () for devices of their own.
 
     Attributes:
         failed: requests that no replica answered in `Rules.retries` more tries.
@@ -95,11 +97,12 @@ class Simulated:
         rng: random.Random,
         routing: str = "affine",
         together: bool = False,
+        hosts: Sequence[Shared] = (),
     ):
         self.clock, self.station, self.rules, self.faults = clock, station, rules, faults
         self.counters, self.tally, self.waits = Counters(), Tally(), Waits()
         self.failed, self.seconds = 0, 0.0
-        self._rng, self._together, self._affine = rng, together, routing == "affine"
+        self._rng, self._together, self._affine, self._hosts = rng, together, routing == "affine", hosts
         self._spill = {"affine": rules.spill, "random": NOWHERE // 2, "least": 0}[routing]
         self._keys = [rng.randbytes(8) for _ in range(KEYS)]
         self._slots: dict[int, Slot] = {}
@@ -179,7 +182,10 @@ class Simulated:
             self.counters.items += 1
             self.waits.whole.append(now - job.item.since)
             self._out(job)
-            job.item.answered()
+            if self.station.way:
+                self.clock.at(now + self.station.way, job.item.answered)
+            else:
+                job.item.answered()
         self._pump(slot.number)
 
     def _left(self, slot: Slot, group: list[Job]) -> None:
@@ -211,7 +217,8 @@ class Simulated:
         self._slots[number] = Slot(number, cast(Any, None), self.clock.now)
         self._loads[number] = 0
         cache = Cache(self.faults.room, self.faults.keeps)
-        self._devices[number] = device = Device(self.clock, self.station, cache, self.tally)
+        time = self._hosts[number % len(self._hosts)] if self._hosts else self.clock
+        self._devices[number] = device = Device(time, self.station, cache, self.tally)
         if self.faults.between:
             self.clock.at(self.clock.now + self._rng.expovariate(1 / self.faults.between), self._lose, number, device)
         for job in waiting:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiments.plan.clock import Clock
+from experiments.plan.host import Host, Shared
 from experiments.plan.script import Script
 from experiments.plan.simulated import Faults, Simulated
 from experiments.plan.station import Station
@@ -28,6 +29,7 @@ class Outcome:
         ends: when.
         pools: by station.
         failed: problems with a request that nobody answered.
+        hosts: machines that replicas shared, and the processors of each.
     """
 
     wall: float
@@ -35,6 +37,8 @@ class Outcome:
     ends: Sequence[float]
     pools: Mapping[str, Simulated] = field(repr=False)
     failed: int = 0
+    hosts: Sequence[Shared] = ()
+    cores: int = 0
 
     def quantile(self, share: float) -> float:
         """Seconds in which that share of the problems is solved."""
@@ -48,7 +52,9 @@ class Outcome:
         return (high - low) / between if between else float("nan")
 
     def busy(self, station: str) -> float:
-        """Share of its replicas' time in which they were at work."""
+        """Share of its replicas' time in which they were at work; of a host, of its processors' time."""
+        if station == "host":
+            return sum(host.used for host in self.hosts) / (self.wall * self.cores * len(self.hosts))
         pool = self.pools[station]
         return pool.tally.busy / pool.seconds if pool.seconds else 0.0
 
@@ -72,12 +78,14 @@ class Fleet:
         stations: by name; each has its number of replicas.
         rules: of their pools, where they differ from the stations' rows and replicas.
         faults: of their replicas.
+        host: machines that some of them share; None for devices of their own.
     """
 
     stations: Mapping[str, Station]
     rules: Mapping[str, Rules] = field(default_factory=dict)
     faults: Mapping[str, Faults] = field(default_factory=dict)
     routing: str = "affine"
+    host: Host | None = None
 
     def run(
         self,
@@ -97,7 +105,9 @@ class _Run:
     def __init__(
         self, fleet: Fleet, scripts: Sequence[Script], concurrency: int, arrivals: Sequence[float] | None, seed: int
     ):
-        self._clock, rng = Clock(), random.Random(seed)
+        self._clock, rng, host = Clock(), random.Random(seed), fleet.host
+        self._cores = host.cores if host else 0
+        self._hosts = [Shared(self._clock, host) for _ in range(host.replicas or 1)] if host else []
         self._pools = {
             name: Simulated(
                 self._clock,
@@ -107,6 +117,7 @@ class _Run:
                 random.Random(rng.random()),
                 fleet.routing,
                 name in TOGETHER,
+                self._hosts if host and name in host.stations else (),
             )
             for name, station in fleet.stations.items()
         }
@@ -123,8 +134,10 @@ class _Run:
             pass
         for pool in self._pools.values():
             pool.settle()
+        for shared in self._hosts:
+            shared.settle()
         failed = sum(pool.failed for pool in self._pools.values())
-        return Outcome(self._clock.now, self._seconds, self._ends, self._pools, failed)
+        return Outcome(self._clock.now, self._seconds, self._ends, self._pools, failed, self._hosts, self._cores)
 
     def _arrive(self) -> None:
         assert self._arrived is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from search.errors import ConfigError
 
@@ -21,7 +22,9 @@ class Station:
         full: tokens per second of `rows` draws together.
         rows: draws at once at most; what is more waits. Without one (None), `rate` is for any number together.
         prefill: prompt tokens per second.
+        stepwise: whether draws begin with a step, and wait for it where one is under way; else at any time.
         call, draw: seconds that each request, and each draw, takes beside its tokens.
+        way: seconds that a request is on its way there and back, in which nobody works on it.
         acceptance: chance that a guessed token is right, each independent of the others; 0 for no speculation.
         guesses: tokens guessed before each check.
         draft: seconds for one guessed token over those of a token drawn alone.
@@ -33,8 +36,10 @@ class Station:
     full: float | None = None
     rows: int | None = None
     prefill: float = INFINITE
+    stepwise: bool = False
     call: float = 0.0
     draw: float = 0.0
+    way: float = 0.0
     acceptance: float = 0.0
     guesses: int = 0
     draft: float = 0.0
@@ -45,7 +50,7 @@ class Station:
         for name in ("rate", "full", "prefill"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(name, value, "give a positive number of tokens per second")
-        for name in ("call", "draw", "draft", "price", "guesses"):
+        for name in ("call", "draw", "way", "draft", "price", "guesses"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), "give a number of at least 0")
         for name in ("rows", "replicas"):
@@ -73,6 +78,13 @@ class Station:
         return (self.rows / self.full - 1 / self.rate) / (self.rows - 1) if self.rows > 1 else 0.0
 
     @property
+    def said(self) -> str:
+        """Its times, for people."""
+        parts = [f"{1000 * self.fixed:.2f} ms per step", f"{1000 * self.row:.3f} per row", f"{1000 / self.prefill:.4f}"]
+        way = f", {1000 * self.way:.1f} ms on the way" if self.way else ""
+        return f"{', '.join(parts)} per prompt token, {1000 * self.call:.2f} per request{way}"
+
+    @property
     def per_check(self) -> float:
         """Tokens a step of speculation gives a row: (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023, equation 1)."""
         return (1 - self.acceptance ** (self.guesses + 1)) / (1 - self.acceptance)
@@ -83,6 +95,15 @@ class Station:
             return self.fixed + self.row * rows
         checked = self.fixed + self.row * rows * (self.guesses + 1)
         return (checked + self.guesses * self.draft / self.rate) / self.per_check
+
+    def slowed(self, by: float) -> Station:
+        """The same where all takes `by` times as long."""
+        if by == 1:
+            return self
+        less: dict[str, Any] = {"rate": self.rate / by, "prefill": self.prefill / by}
+        if self.full is not None and self.rows is not None:
+            less["full"] = min(max(self.full / by, less["rate"]), less["rate"] * self.rows)  # but for rounding
+        return replace(self, **less, call=self.call * by, draw=self.draw * by)
 
     def reading(self, tokens: float, requests: float = 1, draws: float = 0) -> float:
         """Seconds for requests with `tokens` new in their prompts, before any is drawn."""

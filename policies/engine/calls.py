@@ -78,6 +78,7 @@ class Call:
     begun: int = 0  # draws admitted
     tally: Tally = field(default_factory=Tally)
     over: bool = False
+    since: float = 0.0  # when the worker took it in
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,7 @@ import torch
 from policies.engine.calls import Call, Drawn, Listed, Outputs, Watch
 from policies.engine.kv import KV
 from policies.engine.load import Model
+from policies.engine.pace import Pace
 from policies.engine.schedule import Scheduler
 from policies.engine.speculate import Speculation
 from policies.engine.worker import Worker
@@ -75,6 +76,7 @@ class Engine:
         self._open = False
         self._turns: dict[asyncio.AbstractEventLoop, list[Call]] = {}
         self.speculation = speculation
+        self.pace = Pace(model.device, threads)
         self._worker = Worker(model, self.kv, lambda: Scheduler(self.kv, rows, budget), speculation)
         self._thread = threading.Thread(target=self._run, name="treewise-engine", daemon=True)
 
@@ -206,8 +208,9 @@ class Engine:
         worker = self._worker
         with torch.inference_mode():
             while self._receive():
+                began = self.pace.clock()
                 try:
-                    worker.step()
+                    self.pace.observe(worker.step(), self.pace.clock() - began)
                 except Exception as error:  # whatever a model or a device raises: the callers must hear of it
                     worker.fail(error)
                 worker.deliver()

@@ -46,6 +46,11 @@ class Hosts:
         self._forget()
         await self._close(loaded.engine)
 
+    def pace(self) -> dict[str, Any]:
+        """What its engine's steps took up to now (`policies.engine.pace.Pace.told`)."""
+        told: dict[str, Any] = self._loaded[0].engine.pace.told()
+        return told
+
     async def _close(self, engine: Engine) -> None:
         await asyncio.to_thread(engine.close)
 

@@ -15,6 +15,7 @@ from policies.engine.forward import Computed, forward
 from policies.engine.growth import Draft
 from policies.engine.kv import KV
 from policies.engine.load import Model
+from policies.engine.pace import Did
 from policies.engine.sampler import Numbers, Sampled, likeliest, sample
 from policies.engine.schedule import Scheduler
 from policies.engine.speculate import Speculation
@@ -33,6 +34,7 @@ class Worker:
         self._schedule = scheduler()
         self._calls: set[Call] = set()
         self._done: list[tuple[asyncio.Future[Any], Any]] = []
+        self._came, self._inside = 0, 0.0  # since the latest step: calls, and seconds that those answered were here
 
     @property
     def idle(self) -> bool:
@@ -41,6 +43,10 @@ class Worker:
     def enter(self, calls: Sequence[Call]) -> None:
         calls = [call for call in calls if not call.future.done()]  # cancelled on the way
         self._calls.update(calls)
+        self._came += len(calls)
+        now = time.perf_counter()
+        for call in calls:
+            call.since = now
         self._schedule.waiting.extend(calls)
 
     def cancel(self, call: Call) -> None:
@@ -82,7 +88,7 @@ class Worker:
             except RuntimeError:  # that event loop is closed: nobody waits any more
                 continue
 
-    def step(self) -> None:
+    def step(self) -> Did:
         """One forward and what follows from it.
 
         Raises:
@@ -106,12 +112,15 @@ class Worker:
                 self._draw(where[:drawing], logits, draft)
         # model time goes to the calls by the tokens that each had in this step
         work = [(job.call.tally, job.chunk) for job in chunks]
-        spent = (time.perf_counter() - begin) / max(len(rows) + sum(n for _, n in work), 1)
+        read = sum(count for _, count in work)
+        spent = (time.perf_counter() - begin) / max(len(rows) + read, 1)
         for tally, count in work:
             tally.seconds += spent * count
+        drawn = 0
         if rows:
             schedule.seconds[where] += spent
             self._leave(rows[:drawing], where[:drawing], before[:drawing])
+            drawn = int((schedule.count[where] - before).sum())  # nothing beyond an end, which has been found by now
             if drawing < len(rows):
                 self._list(rows[drawing:], logits[drawing - len(rows) :])
         if speculation is not None and computed is not None and speculation.governor.watching:
@@ -121,9 +130,12 @@ class Worker:
             drew = int((schedule.count[where] - before)[:running].sum())
             guessing = speculation.guessing
             speculation.governor.observe(running, draft is not None, computed.running, others, drew, took, guessing)
-        read = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
-        self._answer([job for job in read if job.call.targets])
-        self._answer([job for job in read if not job.call.targets])
+        done = [job for job in chunks if job.call.start >= 0 and job.done == len(job.slots) and not job.call.over]
+        self._answer([job for job in done if job.call.targets])
+        self._answer([job for job in done if not job.call.targets])
+        did = Did(len(rows), drawn, read, self._came, self._inside)
+        self._came, self._inside = 0, 0.0
+        return did
 
     def _begin(self, computed: Computed | None) -> tuple[list[Row], torch.Tensor]:
         """All rows that get a token now, those that list tokens last, and the states [N, H] they get it from.
@@ -252,6 +264,7 @@ class Worker:
 
     def _complete(self, call: Call, result: Any) -> None:
         self._calls.discard(call)
+        self._inside += time.perf_counter() - call.since
         self._done.append((call.future, result))
 
     def _answer(self, jobs: list[Prefill]) -> None:

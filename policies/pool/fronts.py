@@ -68,6 +68,10 @@ class Pooled:
         """What happened so far."""
         return Counters() if self._pool is None else self._pool.counters
 
+    def paces(self) -> list[Any]:
+        """What each replica tells of its pace; [] for parts that do not (`policies.engine.hosts.Hosts.pace`)."""
+        return self.pool.every("pace") if hasattr(type(self.part), "pace") else []
+
 
 class PooledPolicy(Pooled):
     """A policy whose requests are answered by replicas."""

@@ -17,6 +17,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 
@@ -136,6 +137,14 @@ class Pool:
                 said = str(gone)
         raise TreewiseError(f"no replica could be asked for {name!r}: {said}")
 
+    def every(self, name: str) -> list[Any]:
+        """As `ask`, of all replicas that answer."""
+        answers = []
+        for slot in list(self._slots.values()):
+            with suppress(Gone):
+                answers.append(slot.replica.ask(name, (), self.rules.health))
+        return answers
+
     def tell(self, key: bytes, name: str, *arguments: Any) -> None:
         """A hint to the replica where `key` belongs."""
         if self._slots:
@@ -208,7 +217,9 @@ class Pool:
             slot.done(group, time.monotonic())
         if why:
             self._keeper.replace(slot, why)
-        if error is not None:
+        if error is None:
+            self.counters.away += (time.monotonic() - began) * len(group)
+        else:
             self.counters.lost_seconds += time.monotonic() - began
             for job in group:
                 if not job.future.done():

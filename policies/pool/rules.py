@@ -72,6 +72,7 @@ class Counters:
     Attributes:
         items: answered, each once.
         calls: of replicas, those that failed included.
+        away: seconds that answered items were with replicas and on the way there and back, added up.
         spilled: items that went elsewhere than where they belong.
         again: times an item was tried again; its first answer, if there was one, was thrown away.
         lost_seconds: that calls had been at work when they were lost.
@@ -84,6 +85,7 @@ class Counters:
 
     items: int = 0
     calls: int = 0
+    away: float = 0.0
     spilled: int = 0
     again: int = 0
     lost_seconds: float = 0.0

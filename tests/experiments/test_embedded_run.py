@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -95,3 +96,18 @@ def test_problems_of_ones_own(models, solve, tmp_path, capsys):
     assert solve(*models, "task=jsonl", f"task.path={path}", f"out={tmp_path / 'other'}") == 2
     err = capsys.readouterr().err
     assert "task.path=" in err and "line 1" in err and str(path) in err
+
+
+@pytest.mark.parametrize("pool", [[], ["pool=local", "pool.workers=thread", "pool.replicas=2"]])
+def test_a_run_tells_what_its_processes_took(models, solve, tmp_path, pool):
+    assert solve(*models, *pool, "search=beam", "search.depth=3", "limit=4", f"out={tmp_path / 'run'}") == 0
+    rows = read_rows(tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "run.json").read_text())["pace"]
+    assert len(told["policy"]) == len(told["verifier"]) == (2 if pool else 1)
+    assert {each["process"] for each in (told["driver"], *told["policy"], *told["verifier"])} == {os.getpid()}
+    assert sum(each["drawn"] for each in told["policy"]) == sum(row.cost.generated for row in rows)
+    calls, read = (sum(each["sums"][cause][-1] for each in told["policy"]) for cause in (3, 2))
+    assert calls == sum(row.cost.policy_calls for row in rows)
+    assert read == sum(row.cost.prefilled for row in rows)
+    assert told["driver"]["requests"] == sum(row.cost.policy_calls + row.cost.passes for row in rows)
+    assert told["driver"]["wall"] > 0 and told["cores"] >= 1

@@ -111,6 +111,7 @@ def test_the_work_of_a_run_is_that_of_its_traces(tmp_path, capsys, solve):
         (["explore", "replicas=0"], "replicas=0 is not valid"),
         (["explore", "losses=[-1]"], "losses=-1 is not valid"),
         (["check", "replicas=2"], "replicas=2 is not valid: give a list"),
+        (["check", "rounds=0"], "rounds=0 is not valid: give a whole number of at least 1"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_and_status_two(arguments, sentence, capsys):
