@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -236,7 +236,10 @@ def _owner(prefix: Prefix) -> int:
     return hash(prefix.prompt.tokens)
 
 
-async def _all(calls: Any) -> list[Any]:
+async def _all(calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+    calls = list(calls)
+    if len(calls) == 1:  # without a task of its own
+        return [await calls[0]]
     # all enter the engine in one turn of the event loop; the first error is raised once all have ended
     results = await asyncio.gather(*calls, return_exceptions=True)
     if errors := [result for result in results if isinstance(result, BaseException)]:

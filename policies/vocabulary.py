@@ -46,14 +46,14 @@ class Vocabulary:
         for word, i in words.items():
             self.pieces[i] = added[i].encode() if i in added else convert(word)
         self.texts = [_whole(piece) for piece in self.pieces]
+        self._known = dict(enumerate(self.pieces))
 
     def __len__(self) -> int:
         return len(self.pieces)
 
     def text(self, ids: Iterable[int]) -> str:
         """The text of `ids`; ids beyond the vocabulary (padding of the embedding) have none."""
-        pieces = self.pieces
-        return b"".join(pieces[i] for i in ids if i < len(pieces)).decode(errors="replace")
+        return b"".join(filter(None, map(self._known.get, ids))).decode(errors="replace")
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of plain text: no special tokens around it."""
