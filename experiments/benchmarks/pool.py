@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.benchmarks.figure import Figure, measured
+from experiments.benchmarks.stated import MIDDLE
 from experiments.item import Item, cut
 from experiments.tasks.reference import Arithmetic
 from policies.embedded import Embedded
 from policies.pool.hosting import Hosting
 from policies.pool.local import Local
 from policies.pool.ray import Ray
+from policies.tiny import checkpoint
 from policies.toy import Toy
 from search.algorithms.beam import Beam
 from search.ports import Policy, Renders, ability
@@ -78,13 +81,13 @@ def processor() -> float:
     return total
 
 
-async def overhead(hosting: Hosting) -> tuple[list[float], list[float]]:
-    """Of 32 draws of 96 tokens: time through a pool of one replica over that in this process, and processor time.
+async def overhead(hosting: Hosting, model: Callable[[], Embedded] = MODEL) -> tuple[list[float], list[float]]:
+    """Of 32 draws of up to 96 tokens: time through a pool of one replica over that in this process; processor time.
 
     Which of the two comes first changes from pair to pair.
     """
     sampling = Sampling(max_tokens=TOKENS)
-    async with MODEL() as here, hosting.policy(MODEL) as pooled:
+    async with model() as here, hosting.policy(model) as pooled:
         prompts = [Prefix(here.prompt(Arithmetic().messages(item))) for item in cut(Arithmetic().items(), ROWS)]
 
         pairs = []
@@ -154,14 +157,22 @@ async def affinity() -> list[tuple[float, float, float]]:
 
 def figures() -> Iterator[Figure]:
     """`pool.overhead`, `pool.speedup_2`, `pool.affinity_hit_ratio`, and what stands beside them."""
-    note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one process over none"
-    wall, processors = asyncio.run(overhead(Local(replicas=1)))
-    yield measured("pool.overhead", "ratio", note, wall)
-    yield measured("pool.processor_overhead", "ratio", "processor time of the same, replicas included", processors)
+    note = f"{ROWS} draws of up to {TOKENS} tokens: a pool of one {{}} over none; {{}}"
+    ones: dict[str, Hosting] = {"process": Local(replicas=1)}
     if find_spec("ray") is not None:
-        hosting = Ray(replicas=1, address="local", init={"num_cpus": 2, "object_store_memory": 80 << 20})
-        note = f"embedded policy, {ROWS} draws of up to {TOKENS} tokens: a pool of one Ray actor over none"
-        yield measured("pool.ray_overhead", "ratio", note, asyncio.run(overhead(hosting))[0])
+        ones["Ray actor"] = Ray(replicas=1, address="local", init={"num_cpus": 2, "object_store_memory": 80 << 20})
+    with tempfile.TemporaryDirectory() as folder:
+        larger = partial(Embedded, str(checkpoint(Path(folder), **MIDDLE)), memory="256MB", threads=1)
+        for name, hosting in ones.items():
+            figure = "pool.ray_overhead" if name == "Ray actor" else "pool.overhead"
+            wall, processors = asyncio.run(overhead(hosting))
+            yield measured(figure, "ratio", note.format(name, "reference policy"), wall)
+            if name == "process":  # Ray's actors are no children of this process
+                told = "processor time of the same, the replica included"
+                yield measured(f"{figure}.processor", "ratio", told, processors)
+            wall, _ = asyncio.run(overhead(hosting, larger))
+            told = note.format(name, "random weights, 8 layers of width 512")
+            yield measured(f"{figure}.large", "ratio", told, wall)
     yield measured(
         "pool.us_per_request",
         "us",
