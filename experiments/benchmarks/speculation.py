@@ -23,6 +23,7 @@ from experiments.benchmarks.figure import Figure, measured
 from experiments.benchmarks.stated import HALF_BILLION, MIDDLE, RIGHT, stated
 from policies.embedded import Embedded
 from policies.engine.engine import Engine
+from policies.engine.pace import Did
 from policies.engine.speculate import Speculation
 from policies.speculation import Wanted
 from search.algorithms.beam import Beam
@@ -117,10 +118,10 @@ def taking_turns(*engines: Engine) -> Iterator[None]:
     """One forward at a time, whoever's it is."""
     lock = threading.Lock()
 
-    def alone(step: Callable[[], None]) -> Callable[[], None]:
-        def locked() -> None:
+    def alone(step: Callable[[], Did]) -> Callable[[], Did]:
+        def locked() -> Did:
             with lock:
-                step()
+                return step()
 
         return locked
 
