@@ -29,6 +29,7 @@ template <class T> struct Model {
     std::unique_ptr<Team> team;
     Numbers<T> x, query;                     // of all tokens of a forward
     std::vector<Numbers<T>> spaces, scores;  // of each thread
+    std::mutex door;                         // one forward at a time
     int64_t mixed() const { return queries * width; }
     int64_t stride() const { return 2 * shared * width; }  // of a slot
     int64_t parts() const { return mixed() + stride(); }
@@ -151,6 +152,7 @@ template <class T> struct Pass {
 
 template <class T> void forward(const Pass<T>& pass, int64_t threads) {
     Model<T>& m = pass.m;
+    const std::lock_guard<std::mutex> alone(m.door);
     const bool wide = threads > 1 && pass.count < FEW * threads && m.bytes() > LARGE;
     const int members = int(wide ? threads : std::min(threads, (pass.count + FEW - 1) / FEW));
     m.x.resize(pass.count * m.size);
@@ -168,7 +170,9 @@ template <class T> void forward(const Pass<T>& pass, int64_t threads) {
 template <class T> struct Product {
     Matrix<T> matrix;
     std::unique_ptr<Team> team;
+    std::mutex door;
     void run(const T* x, int64_t rows, int64_t threads, T* y) {
+        const std::lock_guard<std::mutex> alone(door);
         const int members = int(matrix.in * matrix.out * int64_t(sizeof(T)) > LARGE ? threads : 1);
         if (!team || team->size() < members) team = std::make_unique<Team>(members);
         team->run(members, [&](int member, int all) {
@@ -186,7 +190,7 @@ using namespace treewise;
 #define EXPORTED(T, F)                                                                                                  \
     extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner, double eps, \
                                const T* embed, const T* norm, const T* cos, const T* sin) {                             \
-        return new Model<T>{size, queries, shared, width, inner, T(eps), embed, norm, cos, sin, {}, {}, {}, {}, {}, {}}; \
+        return new Model<T>{size, queries, shared, width, inner, T(eps), embed, norm, cos, sin, {}, {}, {}, {}, {}, {}, {}}; \
     }                                                                                                                   \
     extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,              \
                               const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,         \
@@ -204,7 +208,7 @@ using namespace treewise;
                 threads);                                                                                               \
     }                                                                                                                   \
     extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                              \
-        return new Product<T>{{weight, bias, out, in}, nullptr};                                                        \
+        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                        \
     }                                                                                                                   \
     extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                           \
     extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                      \
