@@ -34,10 +34,10 @@ class Kernels:
         self.dtype, letter = dtype, LETTERS[dtype]
         whole, number, address = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
         kinds: dict[str, tuple[list[Any], Any]] = {
-            "model": ([whole] * 5 + [number] + [address] * 4, address),
+            "model": ([whole] * 7 + [number] + [address] * 4, address),
             "layer": ([address] * 9 + [whole, number], None),
             "free": ([address], None),
-            "forward": ([address, whole] + [address] * 5 + [whole, whole, address], None),
+            "forward": ([address, whole] + [address] * 5 + [whole, whole, address], ctypes.c_bool),
             "matrix": ([address, address, whole, whole], address),
             "unmatrix": ([address], None),
             "multiply": ([address, address, whole, whole, address], None),
@@ -78,11 +78,12 @@ class Product:
 
     def __init__(self, kernels: Kernels, weight: torch.Tensor, bias: torch.Tensor | None):
         self._kernels, self._size, self._bias = kernels, len(weight), bias  # the kernel reads the bias where it is
-        self._handle = kernels.matrix(_address(weight.detach().contiguous()), _address(bias), *weight.shape)
+        weight = weight.detach().contiguous()
+        self._handle = kernels.matrix(_address(weight), _address(bias), *weight.shape)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        out = x.new_empty(len(x), self._size)
-        self._kernels.multiply(self._handle, _address(x.contiguous()), len(x), torch.get_num_threads(), _address(out))
+        x, out = x.contiguous(), x.new_empty(len(x), self._size)
+        self._kernels.multiply(self._handle, _address(x), len(x), torch.get_num_threads(), _address(out))
         return out
 
     def __del__(self) -> None:
@@ -108,9 +109,9 @@ class Native(Lean):
         self._size = self._embed.shape[1]
         self._shared = self._layers[0].qkv.shape[0] // self._width - self._queries >> 1
         cos, sin = self._kept = tuple(table.reshape(len(table), -1).contiguous() for table in lean._table)
-        numbers = (self._size, self._queries, self._shared, self._width, self._layers[0].down.shape[1], self._eps)
+        sizes = (self._size, self._queries, self._shared, self._width, self._layers[0].down.shape[1])
         pointers = map(_address, (self._embed, self._norm, cos, sin))
-        self._handle = kernels.model(*numbers, *pointers)
+        self._handle = kernels.model(*sizes, len(self._embed), len(cos), self._eps, *pointers)
         for w in self._layers:
             weights = (w.norm, w.norm2, w.qkv, w.qkv_bias, w.out, w.out_bias, w.gate_up, w.down)
             kernels.layer(self._handle, *map(_address, weights), w.window, w.scale)
@@ -142,10 +143,16 @@ class Native(Lean):
             ids, positions, write: int64, N numbers each; `write` are the slots of the tokens' keys and values.
             contexts: int64 [N, 2], where in memory the slots lie that a token sees, and how many.
             pool: [layers, slots, ...], a slot being keys, then values, by head.
+
+        Raises:
+            IndexError: an id, a position or a slot is none that there is.
         """
         hidden = torch.empty(len(contexts), self._size, dtype=self._kernels.dtype)
         numbers = (*map(_address, (ids, positions, write)), contexts.ctypes.data, _address(pool), pool.shape[1])
-        self._kernels.forward(self._handle, len(contexts), *numbers, torch.get_num_threads(), _address(hidden))
+        if not self._kernels.forward(self._handle, len(contexts), *numbers, torch.get_num_threads(), _address(hidden)):
+            raise IndexError(
+                f"ids up to {int(ids.max())}, positions up to {int(positions.max())}: more than the model has"
+            )
         return hidden
 
 

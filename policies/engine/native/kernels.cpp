@@ -22,7 +22,7 @@ template <class T> struct Layer {
 };
 
 template <class T> struct Model {
-    int64_t size, queries, shared, width, inner;
+    int64_t size, queries, shared, width, inner, words, span;  // ids and positions that there are
     T eps;
     const T *embed, *norm, *cos, *sin;
     std::vector<Layer<T>> layers;
@@ -150,8 +150,13 @@ template <class T> struct Pass {
     }
 };
 
-template <class T> void forward(const Pass<T>& pass, int64_t threads) {
+// whether it was done: not where a token's id, position or slot is none that there is
+template <class T> bool forward(const Pass<T>& pass, int64_t threads) {
     Model<T>& m = pass.m;
+    for (int64_t n = 0; n < pass.count; n++)
+        if (pass.ids[n] < 0 || pass.ids[n] >= m.words || pass.positions[n] < 0 || pass.positions[n] >= m.span ||
+            pass.write[n] < 0 || pass.write[n] >= pass.slots)
+            return false;
     const std::lock_guard<std::mutex> alone(m.door);
     const bool wide = threads > 1 && pass.count < FEW * threads && m.bytes() > LARGE;
     const int members = int(wide ? threads : std::min(threads, (pass.count + FEW - 1) / FEW));
@@ -164,6 +169,7 @@ template <class T> void forward(const Pass<T>& pass, int64_t threads) {
     }
     Space<T>(m, m.spaces[0], std::max<int64_t>(BLOCK, pass.count < FEW * threads ? pass.count : 0));
     m.team->run(members, [&](int member, int all) { pass.run(member, all, wide); });
+    return true;
 }
 
 // a matrix by itself, with threads for its columns
@@ -187,32 +193,33 @@ template <class T> struct Product {
 
 using namespace treewise;
 
-#define EXPORTED(T, F)                                                                                                  \
-    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner, double eps, \
-                               const T* embed, const T* norm, const T* cos, const T* sin) {                             \
-        return new Model<T>{size, queries, shared, width, inner, T(eps), embed, norm, cos, sin, {}, {}, {}, {}, {}, {}, {}}; \
-    }                                                                                                                   \
-    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,              \
-                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,         \
-                              double scale) {                                                                           \
-        auto& m = *static_cast<Model<T>*>(model);                                                                       \
-        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},        \
-                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,          \
-                            T(scale)});                                                                                 \
-    }                                                                                                                   \
-    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                     \
-    extern "C" void forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,               \
-                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,                  \
-                                int64_t threads, T* hidden) {                                                           \
-        forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots, hidden},   \
-                threads);                                                                                               \
-    }                                                                                                                   \
-    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                              \
-        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                        \
-    }                                                                                                                   \
-    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                           \
-    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                      \
-        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                    \
+#define EXPORTED(T, F)                                                                                                       \
+    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner, int64_t words,   \
+                               int64_t span, double eps, const T* embed, const T* norm, const T* cos, const T* sin) {        \
+        return new Model<T>{size, queries, shared, width, inner, words, span, T(eps), embed, norm,                           \
+                            cos, sin, {}, {}, {}, {}, {}, {}, {}};                                                           \
+    }                                                                                                                        \
+    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,                   \
+                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,              \
+                              double scale) {                                                                                \
+        auto& m = *static_cast<Model<T>*>(model);                                                                            \
+        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},             \
+                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,               \
+                            T(scale)});                                                                                      \
+    }                                                                                                                        \
+    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                          \
+    extern "C" bool forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,                    \
+                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,                       \
+                                int64_t threads, T* hidden) {                                                                \
+        return forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots, hidden}, \
+                threads);                                                                                                    \
+    }                                                                                                                        \
+    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                                   \
+        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                         \
+    }                                                                                                                        \
+    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                                \
+    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                           \
+        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                         \
     }
 
 EXPORTED(float, f)

@@ -263,7 +263,7 @@ def test_the_start_check_passes_real_models_and_stops_others(folder, model, monk
     agree(model, "good")
     with monkeypatch.context() as patch:
         if isinstance(model.backbone, Native):
-            patch.setattr(model.backbone._kernels, "forward", lambda *numbers: None)
+            patch.setattr(model.backbone._kernels, "forward", lambda *numbers: True)
         patch.setattr("policies.engine.attention.scaled_dot_product_attention", lambda q, k, v, **_: q)
         with pytest.raises(ConfigError, match="another back end"):
             agree(model, "wrong attention")

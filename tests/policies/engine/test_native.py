@@ -88,6 +88,15 @@ def test_a_token_is_the_same_to_the_last_bit_in_parts_of_any_size_and_by_any_num
         torch.set_num_threads(threads)
 
 
+def test_ids_and_positions_that_the_model_does_not_have_are_refused(folder):
+    model = load.language_model(folder, "float32", "cpu")
+    for ids in ([4, model.vocabulary], [-1, 5]):
+        with pytest.raises(IndexError, match="more than the model has"):
+            states(model, ids, [2])
+    with pytest.raises(IndexError, match="more than the model has"):
+        states(model, [5] * (model.context + 1), [model.context + 1])
+
+
 def test_one_model_may_serve_several_threads(folder):
     model, ids = load.language_model(folder, "float32", "cpu"), some_ids(4, 90)
     expected = states(model, ids, [90])
