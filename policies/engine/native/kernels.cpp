@@ -1,7 +1,7 @@
 // The forward of Llama-like models on a CPU: packed tokens, keys and values in slots, few and large steps.
 //
 // A number that is computed for a token depends on that token, its context and its position alone: every sum has an
-// order of its own, whoever else is in the forward, in however many parts a prompt comes, and however many threads work.
+// order of its own, whoever else is in the forward, in however many parts a prompt comes, by however many threads.
 #include "draws.h"
 #include "heads.h"
 #include "products.h"
@@ -66,7 +66,8 @@ template <class T> struct Pass {
             V<T> squares{};
             for (int64_t i = 0; i < m.size; i += WIDTH<T>) squares += at(from + i) * at(from + i);
             const T scale = T(1) / std::sqrt(sum<T>(squares) / T(m.size) + m.eps);
-            for (int64_t i = 0; i < m.size; i += WIDTH<T>) at(to + n * m.size + i) = at(from + i) * scale * at(weight + i);
+            for (int64_t i = 0; i < m.size; i += WIDTH<T>)
+                at(to + n * m.size + i) = at(from + i) * scale * at(weight + i);
         }
     }
     // rotates queries and keys of `parts`; queries are kept aside, keys and values go to their slots
@@ -193,33 +194,33 @@ template <class T> struct Product {
 
 using namespace treewise;
 
-#define EXPORTED(T, F)                                                                                                       \
-    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner, int64_t words,   \
-                               int64_t span, double eps, const T* embed, const T* norm, const T* cos, const T* sin) {        \
-        return new Model<T>{size, queries, shared, width, inner, words, span, T(eps), embed, norm,                           \
-                            cos, sin, {}, {}, {}, {}, {}, {}, {}};                                                           \
-    }                                                                                                                        \
-    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,                   \
-                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,              \
-                              double scale) {                                                                                \
-        auto& m = *static_cast<Model<T>*>(model);                                                                            \
-        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},             \
-                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,               \
-                            T(scale)});                                                                                      \
-    }                                                                                                                        \
-    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                          \
-    extern "C" bool forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,                    \
-                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,                       \
-                                int64_t threads, T* hidden) {                                                                \
-        return forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots, hidden}, \
-                threads);                                                                                                    \
-    }                                                                                                                        \
-    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                                   \
-        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                         \
-    }                                                                                                                        \
-    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                                \
-    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                           \
-        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                         \
+#define EXPORTED(T, F)                                                                                                               \
+    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner,                          \
+                               int64_t words, int64_t span, double eps, const T* embed, const T* norm, const T* cos, const T* sin) { \
+        return new Model<T>{size, queries, shared, width, inner, words, span, T(eps), embed, norm,                                   \
+                            cos, sin, {}, {}, {}, {}, {}, {}, {}};                                                                   \
+    }                                                                                                                                \
+    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,                           \
+                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,                      \
+                              double scale) {                                                                                        \
+        auto& m = *static_cast<Model<T>*>(model);                                                                                    \
+        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},                     \
+                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,                       \
+                            T(scale)});                                                                                              \
+    }                                                                                                                                \
+    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                                  \
+    extern "C" bool forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,                            \
+                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,                               \
+                                int64_t threads, T* hidden) {                                                                        \
+        return forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots,                  \
+                               hidden}, threads);                                                                                    \
+    }                                                                                                                                \
+    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                                           \
+        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                                 \
+    }                                                                                                                                \
+    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                                        \
+    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                                   \
+        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                                 \
     }
 
 EXPORTED(float, f)
