@@ -194,33 +194,34 @@ template <class T> struct Product {
 
 using namespace treewise;
 
-#define EXPORTED(T, F)                                                                                                               \
-    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner,                          \
-                               int64_t words, int64_t span, double eps, const T* embed, const T* norm, const T* cos, const T* sin) { \
-        return new Model<T>{size, queries, shared, width, inner, words, span, T(eps), embed, norm,                                   \
-                            cos, sin, {}, {}, {}, {}, {}, {}, {}};                                                                   \
-    }                                                                                                                                \
-    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,                           \
-                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,                      \
-                              double scale) {                                                                                        \
-        auto& m = *static_cast<Model<T>*>(model);                                                                                    \
-        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},                     \
-                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,                       \
-                            T(scale)});                                                                                              \
-    }                                                                                                                                \
-    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                                  \
-    extern "C" bool forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,                            \
-                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,                               \
-                                int64_t threads, T* hidden) {                                                                        \
-        return forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots,                  \
-                               hidden}, threads);                                                                                    \
-    }                                                                                                                                \
-    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                                           \
-        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                                 \
-    }                                                                                                                                \
-    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                                        \
-    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                                   \
-        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                                 \
+#define EXPORTED(T, F)                                                                                               \
+    extern "C" void* model_##F(int64_t size, int64_t queries, int64_t shared, int64_t width, int64_t inner,          \
+                               int64_t words, int64_t span, double eps, const T* embed, const T* norm, const T* cos, \
+                               const T* sin) {                                                                       \
+        return new Model<T>{size, queries, shared, width, inner, words, span, T(eps), embed, norm,                   \
+                            cos, sin, {}, {}, {}, {}, {}, {}, {}};                                                   \
+    }                                                                                                                \
+    extern "C" void layer_##F(void* model, const T* norm, const T* norm2, const T* qkv, const T* qkv_bias,           \
+                              const T* out, const T* out_bias, const T* gate_up, const T* down, int64_t window,      \
+                              double scale) {                                                                        \
+        auto& m = *static_cast<Model<T>*>(model);                                                                    \
+        m.layers.push_back({norm, norm2, {qkv, qkv_bias, m.parts(), m.size}, {out, out_bias, m.size, m.mixed()},     \
+                            {gate_up, nullptr, 2 * m.inner, m.size}, {down, nullptr, m.size, m.inner}, window,       \
+                            T(scale)});                                                                              \
+    }                                                                                                                \
+    extern "C" void free_##F(void* model) { delete static_cast<Model<T>*>(model); }                                  \
+    extern "C" bool forward_##F(void* model, int64_t count, const int64_t* ids, const int64_t* positions,            \
+                                const int64_t* write, const Context* contexts, T* pool, int64_t slots,               \
+                                int64_t threads, T* hidden) {                                                        \
+        return forward(Pass<T>{*static_cast<Model<T>*>(model), count, ids, positions, write, contexts, pool, slots,  \
+                               hidden}, threads);                                                                    \
+    }                                                                                                                \
+    extern "C" void* matrix_##F(const T* weight, const T* bias, int64_t out, int64_t in) {                           \
+        return new Product<T>{{weight, bias, out, in}, nullptr, {}};                                                 \
+    }                                                                                                                \
+    extern "C" void unmatrix_##F(void* product) { delete static_cast<Product<T>*>(product); }                        \
+    extern "C" void multiply_##F(void* product, const T* x, int64_t rows, int64_t threads, T* y) {                   \
+        static_cast<Product<T>*>(product)->run(x, rows, threads, y);                                                 \
     }
 
 EXPORTED(float, f)
