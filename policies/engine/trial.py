@@ -1,4 +1,7 @@
-"""A check at start-up that the engine computes what the model computes: no architecture is trusted on its name."""
+"""Forwards at start-up, before anything is asked: that the engine computes what the model does, and how long it takes.
+
+No architecture is trusted on its name, and no machine on its speed.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from policies.engine.load import Model
 from search.errors import ConfigError
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}  # of the largest logit
+SIZES = (1, 8, 64)  # tokens in the forwards that are timed
+PATIENCE = 0.5  # seconds for timing them
 
 
 def agree(model: Model, name: str) -> None:
@@ -35,10 +40,6 @@ def agree(model: Model, name: str) -> None:
     if not worst <= TOLERANCE[model.dtype] * max(1.0, float(expected.abs().max())):
         remedy = f"its output in the embedded engine differs by {worst:.2g} from the model's own; use another back end"
         raise ConfigError("model", name, remedy)
-
-
-SIZES = (1, 8, 64)
-PATIENCE = 0.5  # seconds for trying how long forwards take
 
 
 def paces(model: Model, clock: Callable[[], float]) -> list[tuple[int, float]]:

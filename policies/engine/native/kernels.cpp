@@ -168,6 +168,7 @@ template <class T> bool forward(const Pass<T>& pass, int64_t threads) {
         m.spaces.resize(members);
         m.scores.resize(members);
     }
+    // room for all before they start: threads that share columns share the first one's space
     Space<T>(m, m.spaces[0], std::max<int64_t>(BLOCK, pass.count < FEW * threads ? pass.count : 0));
     m.team->run(members, [&](int member, int all) { pass.run(member, all, wide); });
     return true;
